@@ -1,0 +1,185 @@
+//! `leakscope analyze` and `leakscope replay`: judges what was recorded, by leakscope or by somebody else.
+//!
+//! A recording goes through the same [`Monitor`] as a live host; a foreign series, which has no events and shares no
+//! clock with its neighbours, through a detector of its own (`Foreign`). Both end in an [`Analysis`]. What is reported and left
+//! out never stops what can be judged. Start reading at [`Analyst`].
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::Timestamp;
+
+use super::foreign::Foreign;
+use super::journal::Journal;
+use crate::fault::Remedy;
+use crate::leak::Thresholds;
+use crate::monitor::{Config, Monitor};
+use crate::process::Selector;
+use crate::report::{Analysis, HostVerdict, SeriesReport};
+use crate::source::Source;
+use crate::source::recording::{FileError, MAGIC, ReplayDirectory, replay};
+use crate::source::series::{self, Query};
+use crate::ui::Ui;
+
+/// Judges files and answers, one after the other.
+pub struct Analyst {
+    thresholds: Thresholds,
+    series: Vec<SeriesReport>,
+    ignored: u64,
+    left_out: u64,
+}
+
+impl Analyst {
+    /// An analyst that has seen nothing.
+    pub fn new(confirm: Duration) -> Self {
+        Self { thresholds: Thresholds { confirm }, series: Vec::new(), ignored: 0, left_out: 0 }
+    }
+
+    /// Judges a file, whatever it is.
+    ///
+    /// # Errors
+    /// When nothing in it can be judged.
+    pub async fn file(&mut self, path: &Path, ui: &mut Ui) -> anyhow::Result<()> {
+        let mut input = open(path)?;
+        let head = input.fill_buf().with_context(|| format!("reading {}", path.display()))?;
+        // Longer than a pipe's first write is not needed: the first byte of a recording is no text.
+        if head.first() == MAGIC.first() {
+            return self.recording_from(input, path, ui).await;
+        }
+        let name = path.display().to_string();
+        let mut foreign = Foreign::new(self.thresholds, &name, ui);
+        let read = series::read(&mut input, &mut foreign);
+        let judged = foreign.finish();
+        if let Err(error) = read {
+            let fix = error.fix();
+            return Err(error).with_context(|| format!("reading {name}")).fix(fix);
+        }
+        self.take_foreign(judged, &name, "give a file that holds samples")
+    }
+
+    /// Judges a recording.
+    ///
+    /// # Errors
+    /// When it is none, or nothing in it can be judged.
+    pub async fn recording(&mut self, path: &Path, ui: &mut Ui) -> anyhow::Result<()> {
+        self.recording_from(open(path)?, path, ui).await
+    }
+
+    async fn recording_from<R: Read>(&mut self, input: R, path: &Path, ui: &mut Ui) -> anyhow::Result<()> {
+        let reading = || format!("reading the recording {}", path.display());
+        let (start, source, directory) = replay(input)
+            .map_err(|error| (fix(&error), error))
+            .or_else(|(fix, error)| Err(error).with_context(reading).fix(fix))?;
+        ui.say_verbose(&format!(
+            "{}: made by leakscope {} on {}, Linux {}",
+            path.display(),
+            start.version,
+            start.hostname,
+            start.kernel
+        ));
+        let config = Config { thresholds: self.thresholds, selector: Selector::default(), leave_out: None };
+        let mut monitor = Monitor::new(source, directory, config);
+        let mut journal = Journal::new(path.display().to_string());
+        let ended = loop {
+            match monitor.step().await {
+                Ok(Some(tick)) => journal.note(&mut monitor, tick),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        if monitor.now().is_none() {
+            ended.with_context(reading)?;
+            return Err(FileError::Cut).with_context(reading).fix(fix(&FileError::Cut));
+        }
+        if let Err(error) = ended {
+            ui.say(&format!("warning: {}: {error:#}; everything before it was judged", path.display()));
+        }
+        if let Some(torn) = monitor.directory().torn() {
+            ui.say(&format!("warning: {}: {torn}", path.display()));
+        }
+        self.told_lost(&monitor, path, ui);
+        let (series, left_out) = journal.finish(&mut monitor);
+        self.series.extend(series);
+        self.left_out += left_out;
+        Ok(())
+    }
+
+    fn told_lost<S: Source>(&self, monitor: &Monitor<S, ReplayDirectory>, path: &Path, ui: &mut Ui) {
+        let lost = monitor.lost();
+        if lost.total() > 0 {
+            let causes: Vec<String> =
+                lost.causes.iter().map(|(cause, count)| format!("{cause}: {count}")).collect();
+            ui.say(&format!("{}: events were lost when it was made ({})", path.display(), causes.join(", ")));
+        }
+    }
+
+    /// Asks a Prometheus server as of `now` and judges its answer.
+    ///
+    /// # Errors
+    /// When there is no answer, or nothing in it can be judged.
+    pub fn prometheus(&mut self, query: &Query, now: Timestamp, ui: &mut Ui) -> anyhow::Result<()> {
+        const FIX: &str = "try the query in Prometheus' own expression browser: it must give series of bytes over \
+                           the whole --range";
+        let url = query.url(now);
+        let answer = series::fetch(&url)?;
+        let mut foreign = Foreign::new(self.thresholds, &url, ui);
+        let read = series::read_answer(&answer, &mut foreign);
+        let judged = foreign.finish();
+        if let Err(error) = read {
+            let shown: String = String::from_utf8_lossy(&answer).chars().take(200).collect();
+            return Err(error).with_context(|| format!("asking {url}: it answered {shown}")).fix(FIX);
+        }
+        self.take_foreign(judged, &url, FIX)
+    }
+
+    fn take_foreign(
+        &mut self,
+        judged: (Vec<SeriesReport>, u64),
+        name: &str,
+        fix: &str,
+    ) -> anyhow::Result<()> {
+        let (series, ignored) = judged;
+        self.ignored += ignored;
+        if series.is_empty() {
+            let why = match ignored {
+                0 => "it holds no sample".to_owned(),
+                _ => format!("none of its {ignored} samples makes sense"),
+            };
+            return Err(anyhow::anyhow!("judging {name}: {why}")).fix(fix);
+        }
+        self.series.extend(series);
+        Ok(())
+    }
+
+    /// What came of it.
+    pub fn finish(self) -> Analysis {
+        let leak = self.series.iter().any(SeriesReport::leaks);
+        Analysis {
+            verdict: if leak { HostVerdict::Leak } else { HostVerdict::Clean },
+            series: self.series,
+            ignored: self.ignored,
+            left_out: self.left_out,
+        }
+    }
+}
+
+fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
+    let file = File::open(path)
+        .with_context(|| format!("reading {}", path.display()))
+        .fix("check the path and its permissions")?;
+    Ok(BufReader::with_capacity(1 << 16, file))
+}
+
+const fn fix(error: &FileError) -> &'static str {
+    match error {
+        FileError::Foreign => {
+            "give a file that `leakscope record` made; other formats are for `leakscope analyze`"
+        }
+        FileError::Cut => "record again: a recording holds something after the first few seconds",
+        FileError::Newer(_) => "update leakscope, or judge it with the leakscope that made it",
+        FileError::Senseless(_) | FileError::Io(_) => "copy the file again from where it was made",
+    }
+}

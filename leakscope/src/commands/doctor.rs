@@ -1,0 +1,245 @@
+//! `leakscope doctor`: what this kernel, these privileges and this build can do, and how to get the rest.
+//!
+//! It tries instead of guessing: the kernel side is really loaded and attached, and its programs are named.
+
+use std::path::Path;
+
+use crate::report::{DoctorLine, Health, Style, doctor_table};
+use crate::source::{KernelOptions, KernelSource, KernelStatus};
+use crate::ui::Ui;
+
+/// Capabilities by their bit (include/uapi/linux/capability.h), and what needs them.
+const CAPABILITIES: [(u8, &str, &str); 5] = [
+    (39, "CAP_BPF", "loading the kernel side"),
+    (38, "CAP_PERFMON", "attaching it to tracepoints"),
+    (19, "CAP_SYS_PTRACE", "reading other users' processes"),
+    (5, "CAP_KILL", "killing other users' processes"),
+    (21, "CAP_SYS_ADMIN", "mounting tracefs where it is not, and older kernels"),
+];
+
+/// What doctor found.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    lines: Vec<DoctorLine>,
+    ebpf: bool,
+}
+
+impl Findings {
+    /// Whether the kernel side works.
+    pub fn usable(&self) -> bool {
+        self.ebpf
+    }
+}
+
+/// Looks at everything.
+pub fn examine() -> Findings {
+    let mut lines = vec![kernel(), btf(), tracefs(), lockdown()];
+    lines.extend(capabilities());
+    let (ebpf, side) = kernel_side();
+    lines.extend(side);
+    lines.extend([cgroups(), pressure(), pidfd(), python(), build()]);
+    Findings { lines, ebpf }
+}
+
+/// The table, or the JSON object, that `leakscope doctor` prints.
+///
+/// # Errors
+/// When the values cannot be serialised.
+pub fn show(findings: &Findings, json: bool, ui: &Ui) -> anyhow::Result<String> {
+    if json {
+        let items: Vec<_> = findings
+            .lines
+            .iter()
+            .map(|line| serde_json::json!({"item": line.item, "state": line.health.name(), "detail": line.detail}))
+            .collect();
+        let object = serde_json::json!({
+            "schema": "leakscope.doctor/1",
+            "source": if findings.ebpf { "ebpf" } else { "procfs" },
+            "items": items,
+        });
+        return Ok(format!("{}\n", serde_json::to_string_pretty(&object)?));
+    }
+    let style = Style { color: ui.color, width: ui.columns() };
+    let verdict = if findings.ebpf {
+        "The kernel side works: hunt, watch and demo use it.\n"
+    } else {
+        "The kernel side does not work here: hunt and watch fall back to /proc (--source procfs).\n"
+    };
+    Ok(format!("{}\n{verdict}", doctor_table(&findings.lines).to_text(style)))
+}
+
+fn line(item: impl Into<String>, health: Health, detail: impl Into<String>) -> DoctorLine {
+    DoctorLine { item: item.into(), health, detail: detail.into() }
+}
+
+fn kernel() -> DoctorLine {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy().into_owned();
+    let number = |part: Option<&str>| part.and_then(|part| part.parse::<u32>().ok());
+    let mut parts = release.split(['.', '-']);
+    let version = number(parts.next()).zip(number(parts.next()));
+    let machine = name.machine().to_string_lossy().into_owned();
+    match version {
+        Some(version) if version < (5, 10) => line(
+            "kernel",
+            Health::Missing,
+            format!("{release} {machine}: 5.10 is the oldest that leakscope supports"),
+        ),
+        _ => line("kernel", Health::Works, format!("{release} {machine}")),
+    }
+}
+
+fn btf() -> DoctorLine {
+    if Path::new("/sys/kernel/btf/vmlinux").exists() {
+        line(
+            "BTF",
+            Health::Works,
+            "/sys/kernel/btf/vmlinux: BTF tracepoints, exit status, memory changed by others",
+        )
+    } else {
+        line(
+            "BTF",
+            Health::Limited,
+            "the kernel was built without CONFIG_DEBUG_INFO_BTF: classic tracepoints, no exit status",
+        )
+    }
+}
+
+fn tracefs() -> DoctorLine {
+    let places = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+    match places.iter().find(|place| Path::new(place).join("events").exists()) {
+        Some(place) => line("tracefs", Health::Works, *place),
+        None => line(
+            "tracefs",
+            Health::Limited,
+            "not mounted, or not for this user to see: root mounts it at need (mount -t tracefs tracefs /sys/kernel/tracing)",
+        ),
+    }
+}
+
+fn lockdown() -> DoctorLine {
+    let Ok(text) = std::fs::read_to_string("/sys/kernel/security/lockdown") else {
+        return line(
+            "lockdown",
+            Health::Works,
+            "not visible (securityfs is not mounted); loading below tells",
+        );
+    };
+    let mode = text.split(['[', ']']).nth(1).unwrap_or("none").to_owned();
+    if mode == "confidentiality" {
+        return line(
+            "lockdown",
+            Health::Missing,
+            "confidentiality: BPF programs may not read kernel memory; boot with lockdown=integrity or none",
+        );
+    }
+    line("lockdown", Health::Works, mode)
+}
+
+fn capabilities() -> Vec<DoctorLine> {
+    let Some(effective) = effective_capabilities() else {
+        return vec![line("capabilities", Health::Limited, "/proc/self/status cannot be read")];
+    };
+    CAPABILITIES
+        .iter()
+        .map(|(bit, name, purpose)| {
+            if effective & (1 << bit) != 0 {
+                line(*name, Health::Works, *purpose)
+            } else {
+                line(*name, Health::Missing, format!("needed for {purpose}: run as root, or grant it"))
+            }
+        })
+        .collect()
+}
+
+fn effective_capabilities() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let field = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(field.trim(), 16).ok()
+}
+
+/// Loads and attaches the kernel side; whether that worked, and what came of it.
+fn kernel_side() -> (bool, Vec<DoctorLine>) {
+    let opened = KernelSource::open(&KernelOptions::default());
+    let status = opened.map_err(|error| (error.to_string(), error.fix)).and_then(|source| {
+        source.status().map_err(|error| (format!("{error:#}"), "report it, with this output".to_owned()))
+    });
+    match status {
+        Ok(status) => (true, status_lines(&status)),
+        Err((what, fix)) => {
+            (false, vec![line("kernel side", Health::Missing, format!("{what} (fix: {fix})"))])
+        }
+    }
+}
+
+fn status_lines(status: &KernelStatus) -> Vec<DoctorLine> {
+    let kind = format!("loaded and attached ({} tracepoints)", status.kind.name());
+    let mut lines = vec![line("kernel side", Health::Works, kind)];
+    lines.extend(status.attached.iter().map(|attached| {
+        line(format!("  {}", attached.tracepoint), Health::Works, attached.kind.name().to_owned())
+    }));
+    lines.extend(status.maps.iter().map(|map| {
+        line(format!("  map {}", map.name), Health::Works, format!("{} of {} used", map.used, map.capacity))
+    }));
+    lines.push(line("  syscall tracepoints", Health::Works, "attached only while a process is suspected"));
+    lines
+}
+
+fn cgroups() -> DoctorLine {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let has = |what: &str| mounts.lines().any(|mount| mount.contains(what));
+    let v1_memory = mounts
+        .lines()
+        .any(|mount| mount.contains(" - cgroup ") && mount.split([' ', ',']).any(|word| word == "memory"));
+    match (has(" - cgroup2 "), v1_memory) {
+        (_, true) => {
+            line("cgroups", Health::Works, "v1 memory hierarchy: limits are read from memory.limit_in_bytes")
+        }
+        (true, false) => {
+            line("cgroups", Health::Works, "v2: limits are read from memory.max and memory.high")
+        }
+        (false, false) => {
+            line("cgroups", Health::Limited, "no memory hierarchy is mounted: only the host's limit counts")
+        }
+    }
+}
+
+fn pressure() -> DoctorLine {
+    match std::fs::read_to_string("/proc/pressure/memory") {
+        Ok(text) => line("pressure (PSI)", Health::Works, text.lines().next().unwrap_or_default().to_owned()),
+        Err(_) => line("pressure (PSI)", Health::Limited, "off: boot with psi=1 to see memory pressure"),
+    }
+}
+
+fn pidfd() -> DoctorLine {
+    let own = rustix::process::getpid();
+    match rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty()) {
+        Ok(_) => line("pidfd", Health::Works, "a kill cannot hit a process that took over the pid"),
+        Err(error) => {
+            line("pidfd", Health::Missing, format!("pidfd_open: {error}: leakscope will not kill here"))
+        }
+    }
+}
+
+fn python() -> DoctorLine {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    match std::env::split_paths(&path).map(|folder| folder.join("python3")).find(|file| file.is_file()) {
+        Some(python) => {
+            line("python3", Health::Works, format!("{}, for the lab (leakscope demo)", python.display()))
+        }
+        None => line(
+            "python3",
+            Health::Limited,
+            "the lab needs it: apt-get install python3, or dnf install python3",
+        ),
+    }
+}
+
+fn build() -> DoctorLine {
+    let libc = if cfg!(target_env = "musl") { "static (musl)" } else { "dynamic (the system's C library)" };
+    line(
+        "this build",
+        Health::Works,
+        format!("leakscope {}, {}, {libc}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH),
+    )
+}

@@ -1,0 +1,199 @@
+//! `leakscope watch`: the live ranking, a table or a JSON object each interval.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::Interrupt;
+use crate::monitor::{Monitor, Tick};
+use crate::process::Directory;
+use crate::report::{SelfCost, Style, WatchLine, WatchProcess};
+use crate::source::Source;
+use crate::ui::Ui;
+use crate::units::{Bytes, Moment, ProcKey};
+
+/// What a watch is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How often the ranking is shown.
+    pub interval: Duration,
+    /// When to stop; `None` is on Ctrl-C.
+    pub duration: Option<Duration>,
+    /// JSON instead of tables.
+    pub json: bool,
+    /// How many processes are shown at most.
+    pub limit: Option<usize>,
+}
+
+/// Rows of a table that goes to no terminal.
+const ROWS_WITHOUT_TERMINAL: usize = 20;
+
+/// Lines of the screen that are no rows of the ranking: the status line, the titles, the footer, the cursor's.
+const OTHER_LINES: usize = 4;
+
+/// Shows the ranking until the time is up, the reader is gone, or somebody interrupts.
+///
+/// # Errors
+/// When the source can no longer observe.
+pub async fn run<S: Source, D: Directory>(
+    monitor: &mut Monitor<S, D>,
+    options: &Options,
+    ui: &mut Ui,
+) -> anyhow::Result<()> {
+    let mut interrupt = Interrupt::new()?;
+    let mut shown: Option<Moment> = None;
+    let mut faults = FaultRates::default();
+    let mut own = OwnShare::default();
+    loop {
+        let tick = tokio::select! {
+            biased;
+            () = interrupt.received() => return Ok(()),
+            tick = monitor.step() => tick?,
+        };
+        let Some(tick) = tick else { return Ok(()) };
+        let over = options.duration.is_some_and(|duration| monitor.elapsed() >= duration);
+        if over || shown.is_none_or(|last| is_due(tick.at.since(last), options.interval)) {
+            let line = line(monitor, &tick, options, ui, &mut faults)?;
+            shown = Some(tick.at);
+            let share = own.advance(tick.at, line.own.cpu);
+            show(&line, share, monitor, options, ui)?;
+        }
+        if over || ui.out_closed() || monitor.nobody_left() {
+            return Ok(());
+        }
+    }
+}
+
+/// A sample that comes a little early is not put off by a whole sample.
+fn is_due(since: Duration, interval: Duration) -> bool {
+    since + interval / 8 >= interval
+}
+
+fn line<S: Source, D: Directory>(
+    monitor: &mut Monitor<S, D>,
+    tick: &Tick,
+    options: &Options,
+    ui: &Ui,
+    faults: &mut FaultRates,
+) -> anyhow::Result<WatchLine> {
+    let mut keys = monitor.keys_by_growth();
+    let rates = faults.advance(monitor, tick.at);
+    keys.truncate(match (options.limit, options.json) {
+        (Some(limit), _) => limit,
+        (None, true) => usize::MAX,
+        (None, false) => {
+            ui.rows().map_or(ROWS_WITHOUT_TERMINAL, |rows| rows.saturating_sub(OTHER_LINES).max(1))
+        }
+    });
+    let mut processes = Vec::with_capacity(keys.len());
+    for key in keys {
+        if monitor.identity(key).is_none() {
+            continue; // Gone before it could be identified; its exit comes with the next sample.
+        }
+        let oom_eta = monitor.time_to_oom(key).map(|oom| oom.eta);
+        let Some(tracked) = monitor.process(key) else { continue };
+        let (Some(identity), Some(memory)) = (&tracked.identity, tracked.memory()) else { continue };
+        let mut process = WatchProcess::new(identity, &tracked.verdict, &memory);
+        process.page_faults_per_s = rates.get(&key).copied();
+        process.oom_eta = oom_eta;
+        processes.push(process);
+    }
+    Ok(WatchLine { at: tick.wall, lost_events: monitor.lost().total(), own: self_cost()?, processes })
+}
+
+fn show<S: Source, D: Directory>(
+    line: &WatchLine,
+    share: Option<f64>,
+    monitor: &Monitor<S, D>,
+    options: &Options,
+    ui: &mut Ui,
+) -> anyhow::Result<()> {
+    if options.json {
+        ui.out(&line.to_json_line()?);
+        return Ok(());
+    }
+    let growing = monitor.processes().filter(|(_, tracked)| tracked.verdict.state.severity() > 0).count();
+    let watched = monitor.processes().count();
+    let style = Style { color: ui.color, width: ui.columns() };
+    let status = format!(
+        "{:.0}  {}, {growing} growing; source {}",
+        line.at,
+        super::counted(watched, "process", "processes"),
+        monitor.source_kind().name()
+    );
+    let share = share.map_or_else(String::new, |share| format!("{:.1} % of a core, ", 100.0 * share));
+    let footer =
+        format!("lost events {}; leakscope itself: {share}{} RSS", line.lost_events, line.own.rss_bytes);
+    let clear = if ui.rows().is_some() { "\x1b[H\x1b[2J" } else { "" };
+    let gap = if ui.rows().is_some() { "" } else { "\n" };
+    ui.out(&format!(
+        "{clear}{}\n{}{}\n{gap}",
+        crate::report::cut(&status, style.width),
+        line.to_table().to_text(style),
+        crate::report::cut(&footer, style.width),
+    ));
+    Ok(())
+}
+
+/// Page faults per second between two shows.
+#[derive(Debug, Default)]
+struct FaultRates {
+    at: Option<Moment>,
+    counts: HashMap<ProcKey, u64>,
+}
+
+impl FaultRates {
+    /// The rates since the last call, of the processes that the kernel side counts.
+    fn advance<S: Source, D: Directory>(
+        &mut self,
+        monitor: &Monitor<S, D>,
+        at: Moment,
+    ) -> HashMap<ProcKey, f64> {
+        let seconds = self.at.map(|last| at.since(last).as_secs_f64()).filter(|seconds| *seconds > 0.0);
+        let counts: HashMap<ProcKey, u64> = monitor
+            .processes()
+            .filter_map(|(key, tracked)| {
+                let counts = tracked.kernel()?;
+                Some((key, counts.first_touch_faults.saturating_add(counts.protection_faults)))
+            })
+            .collect();
+        let rates = seconds.map_or_else(HashMap::new, |seconds| {
+            counts
+                .iter()
+                .map(|(key, now)| {
+                    let before = self.counts.get(key).copied().unwrap_or(0);
+                    (*key, now.saturating_sub(before) as f64 / seconds)
+                })
+                .collect()
+        });
+        self.at = Some(at);
+        self.counts = counts;
+        rates
+    }
+}
+
+/// leakscope's own share of a core between two shows.
+#[derive(Debug, Default)]
+struct OwnShare {
+    last: Option<(Moment, Duration)>,
+}
+
+impl OwnShare {
+    fn advance(&mut self, at: Moment, cpu: Duration) -> Option<f64> {
+        let (then, before) = self.last.replace((at, cpu))?;
+        let span = at.since(then).as_secs_f64();
+        (span > 0.0).then(|| cpu.saturating_sub(before).as_secs_f64() / span)
+    }
+}
+
+/// What leakscope itself took so far.
+pub(super) fn self_cost() -> anyhow::Result<SelfCost> {
+    let stat = procfs::process::Process::myself()
+        .and_then(|process| process.stat())
+        .context("reading leakscope's own /proc/self/stat")?;
+    Ok(SelfCost {
+        cpu: Duration::from_secs_f64((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64),
+        rss_bytes: Bytes(stat.rss.saturating_mul(rustix::param::page_size() as u64)),
+    })
+}

@@ -1,0 +1,133 @@
+//! Evidence: the numbers of the level that decided, and the same in words.
+//!
+//! Every clause is a statement about the samples; what fed no test is not named. Start reading at [`Evidence::of`] for
+//! the numbers and [`Verdict::reasons`] for the words.
+
+use std::time::Duration;
+
+use super::pyramid::{Level, width_s};
+use super::signal::bytes;
+use super::{Evidence, State, Verdict};
+
+/// Steps shorter than this are not counted in words.
+const LEAST_STEP_S: f64 = 1.0;
+
+impl Evidence {
+    /// The evidence of level `k`.
+    pub(super) fn of(levels: &[Level], k: usize) -> Self {
+        let reading = &levels[k].reading;
+        let buckets = usize::from(reading.buckets);
+        let window = f64::from(reading.buckets) * width_s(k);
+        let row = levels[k].row(|b| if reading.by_means { b.mean } else { b.min });
+        let last_third = thirds(&row[row.len().saturating_sub(buckets)..]);
+        // Steps a reader can picture: the finest of at least a second whose memory spans the window.
+        let spans =
+            |j: &usize| width_s(*j) >= LEAST_STEP_S && levels[*j].len() as f64 * width_s(*j) >= window;
+        let counted = (0..k).find(spans).unwrap_or(k);
+        let (rose, steps) = rises(levels, counted, window);
+        let given_back = levels[k..].iter().map(|l| l.reading.floor_fell).fold(0.0, f32::max);
+        Self {
+            grown: bytes(f64::from(reading.grown)),
+            window: Duration::from_secs_f64(window),
+            bucket: Duration::from_secs_f64(width_s(k)),
+            rose,
+            steps,
+            step: Duration::from_secs_f64(width_s(counted)),
+            tau: f64::from(reading.tau),
+            t: f64::from(reading.t),
+            last_third,
+            bend: f64::from(reading.lost),
+            given_back: bytes(f64::from(given_back)),
+            plateau: None,
+            proved_ago: Duration::ZERO,
+        }
+    }
+}
+
+/// In how many of the last steps of level `k` that lie inside `window_s` the floor rose.
+fn rises(levels: &[Level], k: usize, window_s: f64) -> (u32, u32) {
+    let row = levels[k].row(|b| b.min);
+    let inside = |i: &usize| (*i as f64) * width_s(k) <= window_s;
+    let (mut rose, mut steps) = (0, 0);
+    for (_, pair) in (1..).zip(row.windows(2).rev()).take_while(|(i, _)| inside(i)) {
+        steps += 1;
+        rose += u32::from(pair[1] > pair[0]);
+    }
+    (rose, steps)
+}
+
+/// The growth in the last third of `row` as a share of that in the first.
+fn thirds(row: &[f64]) -> Option<f64> {
+    let third = row.len().saturating_sub(1) / 3;
+    let (first, last) = (row.first()?, row.last()?);
+    let at_first = row.get(third)? - first;
+    (at_first > 0.0).then(|| (last - row[row.len() - 1 - third]) / at_first)
+}
+
+impl Verdict {
+    /// Why, in words and numbers: one clause a line, the weightiest first. What fed no test is not named.
+    pub fn reasons(&self) -> Vec<String> {
+        let evidence = &self.evidence;
+        let mut reasons = Vec::new();
+        if evidence.steps > 0 {
+            reasons.push(evidence.rose_in_words());
+        }
+        match self.state {
+            State::Growing | State::Suspect | State::Leaking => self.growth_in_words(&mut reasons),
+            State::WarmingUp => self.hold_in_words(&mut reasons),
+            _ => {}
+        }
+        reasons
+    }
+
+    fn growth_in_words(&self, reasons: &mut Vec<String>) {
+        let evidence = &self.evidence;
+        if let Some(share) = evidence.last_third {
+            reasons.push(format!("no plateau: last third grows at {share:.2} of the first"));
+        }
+        reasons.push(evidence.given_back_in_words());
+        reasons.push(format!("grew by {} in {}", evidence.grown, length(evidence.window)));
+        if evidence.proved_ago > Duration::ZERO {
+            reasons.push(format!("last seen growing {} ago", length(evidence.proved_ago)));
+        }
+    }
+
+    fn hold_in_words(&self, reasons: &mut Vec<String>) {
+        let evidence = &self.evidence;
+        if let Some(plateau) = evidence.plateau {
+            reasons.push(format!("the growth flattens: it would end near {plateau}"));
+        } else if evidence.window > Duration::ZERO {
+            reasons.push(
+                "grew faster, or otherwise, before: too short a part of the growth is straight".to_owned(),
+            );
+        }
+    }
+}
+
+impl Evidence {
+    fn rose_in_words(&self) -> String {
+        let Self { rose, steps, step, .. } = *self;
+        if step == Duration::from_secs(1) {
+            return format!("grew in {rose} of {steps} seconds");
+        }
+        format!("grew in {rose} of {steps} steps of {}", length(step))
+    }
+
+    fn given_back_in_words(&self) -> String {
+        if self.given_back.0 == 0 {
+            return "its floor never fell".to_owned();
+        }
+        format!("its floor gave back nothing larger than {}", self.given_back)
+    }
+}
+
+/// A length of time in words.
+fn length(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        s if s < 10.0 && s.fract() != 0.0 => format!("{s} s"),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}

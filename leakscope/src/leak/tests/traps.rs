@@ -1,0 +1,270 @@
+//! The known traps: what looks like a leak and is none, and the leak that hides behind something else.
+
+use super::*;
+
+const MINUTE: f64 = 60.0;
+
+/// Small deterministic noise between -1 and 1 that does not repeat within a test.
+fn noise(s: f64) -> f64 {
+    let x = (s * 12.9898 + 4.1).sin() * 43_758.545;
+    2.0 * (x - x.floor()) - 1.0
+}
+
+/// A collector's sawtooth: climbs by `height` in each `period`, and falls back.
+fn sawtooth(s: f64, period: f64, height: f64) -> f64 {
+    height * (s / period).fract()
+}
+
+#[test]
+fn a_sawtooth_heap_is_not_a_leak_once_it_has_fallen_back() {
+    let heap = |s: f64| 200.0 * MB + sawtooth(s + 11.0, 30.0, 80.0 * MB) + 20.0 * KB * noise(s);
+    let watch = Watch::confirming_after(300).watch((0.0, 30.0 * MINUTE), 0.25, heap);
+    assert!(!watch.ever(State::Leaking));
+    assert_eq!(watch.last().state, State::Sawtooth);
+}
+
+#[test]
+fn a_leak_under_a_sawtooth_is_found_within_nine_periods() {
+    let period = 30.0;
+    let heap =
+        |s: f64| 200.0 * MB + 50.0 * KB * s + sawtooth(s + 11.0, period, 80.0 * MB) + 20.0 * KB * noise(s);
+    let watch = Watch::confirming_after(300).watch((0.0, 60.0 * MINUTE), 0.25, heap);
+    let leaking = watch.reached(State::Leaking).unwrap();
+    assert!(leaking <= 9.0 * period, "{leaking}");
+    let rate = watch.last().rate.unwrap();
+    assert!((rate.mean.0 / (50.0 * KB) - 1.0).abs() < 0.15, "{rate:?}");
+}
+
+#[test]
+fn a_warm_up_that_approaches_its_end_is_held_and_its_end_foretold() {
+    let heap = |s: f64| 50.0 * MB + 200.0 * MB * (1.0 - (-s / 90.0).exp()) + 4.0 * KB * noise(s);
+    let watch = Watch::confirming_after(60).watch((0.0, 30.0 * MINUTE), 0.25, heap);
+    assert!(!watch.ever(State::Leaking));
+    let held = watch.first(|v| v.state == State::WarmingUp && v.evidence.plateau.is_some()).expect("held");
+    assert!(held.at_s < 30.0, "{}", held.at_s);
+    let at_90_s = watch.said.iter().find(|said| said.at_s >= 90.0).unwrap();
+    let plateau = at_90_s.verdict.evidence.plateau.expect("a plateau").as_f64();
+    assert!((200.0 * MB..330.0 * MB).contains(&plateau), "{plateau} {:?}", at_90_s.verdict);
+}
+
+#[test]
+fn logarithmic_growth_is_not_a_leak() {
+    let heap = |s: f64| 50.0 * MB + 20.0 * MB * (1.0 + s / 10.0).ln() + 4.0 * KB * noise(s);
+    let watch = Watch::confirming_after(60).watch((0.0, 120.0 * MINUTE), 0.25, heap);
+    assert!(!watch.ever(State::Leaking));
+}
+
+#[test]
+fn a_first_ramp_that_stops_is_taken_back() {
+    let heap = |s: f64| 50.0 * MB + 100.0 * KB * s.min(200.0) + 4.0 * KB * noise(s);
+    let watch = Watch::confirming_after(60).watch((0.0, 30.0 * MINUTE), 0.25, heap);
+    assert!(watch.ever(State::Leaking), "until it stops it is a leak to whoever looks");
+    let after = watch.said.iter().rev().find(|said| said.verdict.state == State::Leaking).unwrap();
+    assert!(after.at_s <= 200.0 + 125.0, "taken back after {}", after.at_s - 200.0);
+}
+
+#[test]
+fn one_huge_spike_does_not_blind_for_the_leak_that_follows() {
+    let spike = |s: f64| if (100.0..110.0).contains(&s) { 800.0 * MB } else { 0.0 };
+    let heap = |s: f64| 100.0 * MB + spike(s) + 50.0 * KB * (s - 120.0).max(0.0) + 4.0 * KB * noise(s);
+    let watch = Watch::confirming_after(300).watch((0.0, 60.0 * MINUTE), 0.25, heap);
+    let leaking = watch.reached(State::Leaking).unwrap();
+    assert!(leaking <= 700.0, "{leaking}");
+}
+
+#[test]
+fn memory_that_comes_back_from_swap_is_no_growth() {
+    let mut watch = Watch::confirming_after(60);
+    for tick in 0..4 * 400_u64 {
+        let seconds = tick as f64 / 4.0;
+        let back = 300.0 * MB * (seconds / 300.0).min(1.0);
+        let mut sample = sample(seconds, 50.0 * MB + back);
+        sample.memory.swap = paged(350.0 * MB) - sample.memory.anon;
+        watch.see(&sample);
+    }
+    assert_eq!(watch.reached(State::Growing), None);
+}
+
+#[test]
+fn a_leak_that_is_swapped_out_is_still_a_leak() {
+    let mut watch = Watch::confirming_after(60);
+    for tick in 0..4 * 400_u64 {
+        let seconds = tick as f64 / 4.0;
+        let total = 60.0 * MB + 300.0 * KB * seconds;
+        let mut sample = sample(seconds, total.min(80.0 * MB));
+        sample.memory.swap = paged(total) - sample.memory.anon;
+        watch.see(&sample);
+    }
+    assert_eq!(watch.last().state, State::Leaking);
+}
+
+#[test]
+fn a_leak_in_huge_pages_is_found_and_a_single_huge_page_is_nothing() {
+    let huge = |bytes: f64| (bytes / 2_097_152.0).floor() * 2_097_152.0;
+    let watch =
+        Watch::confirming_after(60).watch((0.0, 20.0 * MINUTE), 0.25, |s| 64.0 * MB + huge(200.0 * KB * s));
+    assert_eq!(watch.last().state, State::Leaking);
+    let step = |s: f64| 64.0 * MB + if s > 100.0 { 2_097_152.0 } else { 0.0 };
+    let watch = Watch::confirming_after(60).watch((0.0, 20.0 * MINUTE), 0.25, step);
+    assert_eq!(watch.reached(State::Growing), None);
+}
+
+#[test]
+fn a_count_that_moves_in_batches_of_64_pages_shows_a_leak_and_no_more() {
+    let batches = |bytes: f64| (bytes / 262_144.0).floor() * 262_144.0;
+    let leak =
+        Watch::confirming_after(60).watch((0.0, 10.0 * MINUTE), 0.25, |s| 10.0 * MB + batches(50.0 * KB * s));
+    assert_eq!(leak.last().state, State::Leaking);
+    // One batch up and one down again, at odd times: nothing grows.
+    let idle = |s: f64| 10.0 * MB + batches(262_144.0 * (1.0 + noise((s / 7.0).floor())));
+    let idle = Watch::confirming_after(60).watch((0.0, 30.0 * MINUTE), 0.25, idle);
+    assert_eq!(idle.reached(State::Suspect), None);
+}
+
+/// A known limit: half of a slow wave is a ramp. It is taken back when the wave turns, and does not come again.
+#[test]
+fn half_a_daily_wave_is_a_ramp_until_it_turns() {
+    let wave =
+        |s: f64| 400.0 * MB - 100.0 * MB * (s * std::f64::consts::TAU / 7200.0).cos() + 40.0 * KB * noise(s);
+    let watch = Watch::confirming_after(300).watch((0.0, 6.0 * 3600.0), 1.0, wave);
+    assert!(watch.ever(State::Leaking));
+    let falling = watch.said.iter().filter(|said| (4000.0..7000.0).contains(&said.at_s));
+    assert!(falling.into_iter().all(|said| said.verdict.state.severity() < 2));
+    assert!(watch.said.iter().all(|said| said.at_s < 7200.0 || said.verdict.state != State::Leaking));
+}
+
+#[test]
+fn touching_a_shared_buffer_that_was_there_before_is_shared_growth() {
+    let mut watch = Watch::confirming_after(60);
+    for tick in 0..4 * 300_u64 {
+        let seconds = tick as f64 / 4.0;
+        let mut sample = sample(seconds, 15.0 * MB);
+        sample.memory.shmem = paged(2.0 * MB * seconds);
+        sample.host_shmem = Some(Bytes(16_000_000_000));
+        watch.see(&sample);
+    }
+    assert_eq!(watch.last().state, State::SharedGrowth);
+    assert_eq!(watch.reached(State::Growing), None);
+}
+
+#[test]
+fn a_leak_of_shared_memory_is_a_leak() {
+    let mut watch = Watch::confirming_after(60);
+    for tick in 0..4 * 300_u64 {
+        let seconds = tick as f64 / 4.0;
+        let mut sample = sample(seconds, 15.0 * MB);
+        sample.memory.shmem = paged(100.0 * KB * seconds);
+        sample.host_shmem = Some(Bytes(200_000_000) + sample.memory.shmem);
+        watch.see(&sample);
+    }
+    assert_eq!(watch.last().state, State::Leaking);
+}
+
+#[test]
+fn reading_files_is_file_growth() {
+    let mut watch = Watch::confirming_after(60);
+    for tick in 0..4 * 300_u64 {
+        let seconds = tick as f64 / 4.0;
+        let mut sample = sample(seconds, 15.0 * MB);
+        sample.memory.file = paged(5.0 * MB * seconds);
+        watch.see(&sample);
+    }
+    assert_eq!(watch.last().state, State::FileGrowth);
+    assert_eq!(watch.reached(State::Growing), None);
+}
+
+#[test]
+fn a_silent_process_is_flat_and_needs_no_more_samples() {
+    let mut watch = Watch::confirming_after(60).watch((0.0, 20.0), 0.25, |_| 12.0 * MB);
+    assert!(watch.detector.is_settled());
+    assert_eq!(watch.last().state, State::Steady);
+    // An hour later it moves once; the hour was flat, not unknown.
+    watch.see(&sample(3600.0, 12.5 * MB));
+    assert!(!watch.detector.is_settled());
+    assert_eq!(watch.last().state, State::Steady);
+}
+
+#[test]
+fn a_settled_detector_says_the_same_however_long_it_is_asked() {
+    let mut watch = Watch::confirming_after(60).watch((0.0, 3000.0), 0.25, |s| {
+        20.0 * MB + 100.0 * KB * s.min(400.0) + sawtooth(s.min(500.0), 25.0, 3.0 * MB)
+    });
+    assert!(watch.detector.is_settled());
+    let before = watch.last().clone();
+    for seconds in [3001.0, 3010.0, 3600.0, 36_000.0, 360_000.0] {
+        let anon = watch.detector.footprint().as_f64();
+        watch.see(&sample(seconds, anon));
+        assert_eq!(watch.last(), &before);
+    }
+}
+
+#[test]
+fn a_suspended_machine_neither_makes_a_leak_nor_forgets_one() {
+    let flat = Watch::confirming_after(15).watch((0.0, 20.0), 0.25, |s| 50.0 * MB + 40.0 * KB * noise(s));
+    let flat = flat.watch((30_000.0, 30_060.0), 0.25, |s| 90.0 * MB + 40.0 * KB * noise(s));
+    assert_eq!(flat.reached(State::Suspect), None);
+    let slept = |s: f64| 50.0 * MB + 50.0 * KB * if s > 1000.0 { s - 20_000.0 } else { s };
+    let leak = Watch::confirming_after(60).watch((0.0, 300.0), 0.25, slept);
+    let leak = leak.watch((20_300.0, 20_600.0), 0.25, slept);
+    assert_eq!(leak.last().state, State::Leaking);
+    let rate = leak.last().rate.unwrap().mean.0;
+    assert!((rate / (50.0 * KB) - 1.0).abs() < 0.05, "{rate}");
+}
+
+#[test]
+fn samples_that_come_twice_or_late_change_nothing() {
+    let mut watch = Watch::confirming_after(15).watch((0.0, 30.0), 0.25, |s| 10.0 * MB + 50.0 * KB * s);
+    let before = watch.last().clone();
+    watch.see(&sample(29.75, 0.0));
+    watch.see(&sample(3.0, 900.0 * MB));
+    assert_eq!(watch.last(), &before);
+}
+
+#[test]
+fn a_process_that_dies_shrinks_and_nothing_else() {
+    let mut watch = Watch::confirming_after(15).watch((0.0, 60.0), 0.25, |s| 10.0 * MB + 500.0 * KB * s);
+    assert_eq!(watch.last().state, State::Leaking);
+    watch.see(&sample(60.0, 0.0));
+    assert_eq!(watch.last().state.severity(), 0);
+    watch.see(&sample(60.25, 0.0));
+    assert_eq!(watch.last().state, State::Shrinking);
+    assert_eq!(watch.last().rate, None);
+}
+
+#[test]
+fn bulk_growth_needs_twice_the_time() {
+    let watch = Watch::confirming_after(15).watch((0.0, 60.0), 0.25, |s| 10.0 * MB + 20.0 * MB * s);
+    assert!((29.7..34.0).contains(&watch.reached(State::Leaking).unwrap()));
+}
+
+#[test]
+fn the_reasons_are_the_evidence_in_words() {
+    let watch = Watch::confirming_after(15).watch((0.0, 17.0), 0.25, |s| 10.0 * MB + 51.2 * KB * s);
+    let reasons = watch.last().reasons();
+    let evidence = &watch.last().evidence;
+    assert!(reasons[0] == format!("grew in {} of {} seconds", evidence.steps, evidence.steps), "{reasons:?}");
+    assert!(evidence.steps >= 14, "{evidence:?}");
+    let share = evidence.last_third.unwrap();
+    assert!((share - 1.0).abs() < 0.1, "{share}");
+    assert_eq!(reasons[1], format!("no plateau: last third grows at {share:.2} of the first"));
+    assert_eq!(reasons[2], "its floor never fell");
+}
+
+#[test]
+fn a_start_up_burst_does_not_put_off_the_confirmation_of_the_leak_behind_it() {
+    let service = |s: f64| 9.0 * MB * (1.0 - 0.7 * (-s / 0.2).exp()) + 50.0 * KB * s;
+    let watch = Watch::confirming_after(300).watch((0.0, 10.0 * MINUTE), 0.25, service);
+    let confirmed = watch.confirmed().unwrap();
+    assert!(confirmed <= 360.0, "{confirmed}");
+}
+
+#[test]
+fn a_leak_that_begins_inside_a_row_is_told_at_its_own_rate_and_not_at_the_rows() {
+    for quiet in [1000.0, 1003.0, 1011.0, 1030.0] {
+        let service = |s: f64| 50.0 * MB + 40.0 * KB * (s - quiet).max(0.0) + 4.0 * KB * noise(s);
+        let watch = Watch::confirming_after(300).watch((0.0, 20.0 * MINUTE), 0.25, service);
+        let said = watch.first(|v| v.state == State::Leaking).expect("found");
+        let rate = said.verdict.rate.expect("a rate").mean.0;
+        assert!((rate / (40.0 * KB) - 1.0).abs() < 0.1, "{rate} bytes a second after {quiet} s of quiet");
+    }
+}

@@ -1,0 +1,338 @@
+//! The loop's body: takes a batch, records what it says of each process, judges it, and keeps the source's closer look
+//! on the suspects.
+//!
+//! It knows traits only: a [`Source`] that observes and a [`Directory`] that says who a process is, so that a recording
+//! and a live host are judged by the same lines. What it keeps is bounded by the processes alive; what a process keeps is
+//! bounded by [`history::CAPACITY`]. Start reading at [`Monitor::step`].
+
+mod finding;
+mod history;
+#[cfg(test)]
+mod tests;
+mod tracked;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub use finding::Finding;
+pub use history::{CAPACITY as HISTORY_CAPACITY, Point};
+pub use tracked::Tracked;
+
+use crate::leak::{Sample, State, Thresholds, TimeToOom, time_to_oom};
+use crate::process::{Directory, Host, Identity, Selector};
+use crate::source::{Batch, Event, ExitStatus, HostMemory, Lost, Reading, Source, SourceKind};
+use crate::units::{Moment, Pid, ProcKey};
+
+/// How many suspects are looked at closely at a time.
+const MAX_INSPECTED: usize = 64;
+
+/// How many processes that are not selected are remembered as such.
+const MAX_REJECTED: usize = 65_536;
+
+/// How many exits are remembered, for a kill that asks how its victim ended.
+const EXITS_KEPT: usize = 256;
+
+/// What the monitor is told once.
+pub struct Config {
+    /// When a leak counts as confirmed.
+    pub thresholds: Thresholds,
+    /// Which processes are judged.
+    pub selector: Selector,
+    /// A process that is left out: leakscope itself.
+    pub leave_out: Option<Pid>,
+}
+
+/// A change of what is thought of a process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// Which process.
+    pub key: ProcKey,
+    /// What was thought before.
+    pub from: State,
+    /// What is thought now.
+    pub to: State,
+    /// Whether the leak is confirmed now.
+    pub confirmed: bool,
+}
+
+/// What one step brought.
+#[derive(Clone, Debug)]
+pub struct Tick {
+    /// The present.
+    pub at: Moment,
+    /// Its date.
+    pub wall: Timestamp,
+    /// Verdicts that changed, in the order of the processes' keys.
+    pub transitions: Vec<Transition>,
+    /// Pids that the kernel's OOM killer chose.
+    pub oom_victims: Vec<Pid>,
+    /// Processes that ended or became another program, as they were last known.
+    pub ended: Vec<(ProcKey, Tracked)>,
+}
+
+/// Watches every selected process of one source.
+pub struct Monitor<S, D> {
+    source: S,
+    directory: D,
+    config: Config,
+    processes: HashMap<ProcKey, Tracked>,
+    by_pid: HashMap<Pid, ProcKey>,
+    /// Processes that were looked at and are not selected, so that they are not looked at again each time they change.
+    rejected: HashSet<ProcKey>,
+    /// Processes whose verdict may change while their memory does not.
+    unsettled: BTreeSet<ProcKey>,
+    inspected: BTreeSet<ProcKey>,
+    exits: VecDeque<(ProcKey, Option<ExitStatus>)>,
+    began: Option<(Moment, Timestamp, HostMemory)>,
+    now: Option<(Moment, Timestamp, HostMemory)>,
+    lost: Lost,
+}
+
+impl<S: Source, D: Directory> Monitor<S, D> {
+    /// A monitor that has seen nothing.
+    pub fn new(source: S, directory: D, config: Config) -> Self {
+        Self {
+            source,
+            directory,
+            config,
+            processes: HashMap::new(),
+            by_pid: HashMap::new(),
+            rejected: HashSet::new(),
+            unsettled: BTreeSet::new(),
+            inspected: BTreeSet::new(),
+            exits: VecDeque::new(),
+            began: None,
+            now: None,
+            lost: Lost::default(),
+        }
+    }
+
+    /// Waits for the next batch and judges what it brought; `None` when the source has come to its end.
+    ///
+    /// # Errors
+    /// When the source can no longer observe, or the closer look at a suspect cannot be switched.
+    pub async fn step(&mut self) -> anyhow::Result<Option<Tick>> {
+        let Some(batch) = self.source.next_batch().await? else { return Ok(None) };
+        Ok(Some(self.take(batch)?))
+    }
+
+    fn take(&mut self, batch: Batch) -> anyhow::Result<Tick> {
+        let Batch { at, wall, host, readings, events, lost } = batch;
+        self.began.get_or_insert((at, wall, host));
+        self.now = Some((at, wall, host));
+        self.lost = lost;
+        let mut tick = Tick { at, wall, transitions: Vec::new(), oom_victims: Vec::new(), ended: Vec::new() };
+
+        for event in events {
+            match event {
+                Event::Exec { key } => tick.ended.extend(self.forget(key)),
+                Event::Exit { key, status } => {
+                    tick.ended.extend(self.forget(key));
+                    if self.exits.len() == EXITS_KEPT {
+                        self.exits.pop_front();
+                    }
+                    self.exits.push_back((key, status));
+                }
+                Event::OomVictim { pid } => tick.oom_victims.push(pid),
+            }
+        }
+
+        let mut silent = std::mem::take(&mut self.unsettled);
+        for reading in readings {
+            silent.remove(&reading.key);
+            if self.admit(reading.key, &mut tick) {
+                self.judge(reading.key, Some(reading), &mut tick);
+            }
+        }
+        for key in silent {
+            self.judge(key, None, &mut tick);
+        }
+        self.inspect_suspects()?;
+        Ok(tick)
+    }
+
+    /// Whether the process is one to judge; makes room for it when it is new.
+    fn admit(&mut self, key: ProcKey, tick: &mut Tick) -> bool {
+        if self.processes.contains_key(&key) {
+            return true;
+        }
+        if self.config.leave_out == Some(key.pid) || self.rejected.contains(&key) {
+            return false;
+        }
+        if let Some(&former) = self.by_pid.get(&key.pid)
+            && former != key
+        {
+            // The pid was used again and the exit went unseen.
+            tick.ended.extend(self.forget(former));
+        }
+        let mut tracked = Tracked::new(self.config.thresholds);
+        if !self.config.selector.is_empty() {
+            let Some(identity) = self.directory.identify(key) else { return false };
+            if !self.config.selector.matches(&identity) {
+                if self.rejected.len() >= MAX_REJECTED {
+                    // Exits that were lost left entries behind; whoever lives is looked at once more.
+                    self.rejected.clear();
+                }
+                self.rejected.insert(key);
+                return false;
+            }
+            tracked.identity = Some(identity);
+        }
+        self.by_pid.insert(key.pid, key);
+        self.processes.insert(key, tracked);
+        true
+    }
+
+    fn forget(&mut self, key: ProcKey) -> Option<(ProcKey, Tracked)> {
+        self.rejected.remove(&key);
+        self.unsettled.remove(&key);
+        if self.by_pid.get(&key.pid) == Some(&key) {
+            self.by_pid.remove(&key.pid);
+        }
+        self.processes.remove(&key).map(|tracked| (key, tracked))
+    }
+
+    /// Judges a process by a new reading, or by its silence: unchanged memory is an observation too.
+    fn judge(&mut self, key: ProcKey, reading: Option<Reading>, tick: &mut Tick) {
+        let Some((at, _, host)) = self.now else { return };
+        let Some(tracked) = self.processes.get_mut(&key) else { return };
+        if let Some(reading) = reading {
+            tracked.take(reading);
+        }
+        let Some(memory) = tracked.memory() else { return };
+        if tracked.verdict.state.severity() > 0 || tracked.verdict.state == State::WarmingUp {
+            if tracked.identity.is_none() {
+                tracked.identity = self.directory.identify(key);
+            }
+            tracked.room = tracked
+                .identity
+                .as_ref()
+                .map(|identity| self.directory.room(identity, &limits_of(&host), at))
+                .or_else(|| Some(limits_of(&host).room()));
+        }
+        let room = tracked.room.as_ref().map_or_else(|| limits_of(&host).room().left, |room| room.left);
+        let sample = Sample { at, memory, host_shmem: Some(host.shmem), room: Some(room) };
+        let before = (tracked.verdict.state, tracked.verdict.confirmed);
+        tracked.observe(&sample);
+        let verdict = &tracked.verdict;
+        if before != (verdict.state, verdict.confirmed) {
+            tick.transitions.push(Transition {
+                key,
+                from: before.0,
+                to: verdict.state,
+                confirmed: verdict.confirmed,
+            });
+        }
+        if verdict.state.severity() > 0 && tracked.identity.is_none() {
+            tracked.identity = self.directory.identify(key);
+        }
+        if !tracked.is_settled() {
+            self.unsettled.insert(key);
+        }
+    }
+
+    /// Keeps the closer look on suspects: from `suspect` on, until the process is no longer thought to grow at all.
+    fn inspect_suspects(&mut self) -> anyhow::Result<()> {
+        let severity =
+            |key: &ProcKey| self.processes.get(key).map_or(0, |tracked| tracked.verdict.state.severity());
+        let mut wanted: BTreeSet<ProcKey> =
+            self.inspected.iter().copied().filter(|key| severity(key) > 0).collect();
+        for key in &self.unsettled {
+            if wanted.len() < MAX_INSPECTED && severity(key) >= State::Suspect.severity() {
+                wanted.insert(*key);
+            }
+        }
+        if wanted != self.inspected {
+            let list: Vec<ProcKey> = wanted.iter().copied().collect();
+            self.source.inspect(&list)?;
+            self.inspected = wanted;
+        }
+        Ok(())
+    }
+
+    /// Whether everybody who was named by pid or pid file has gone, so that there is nothing left to see.
+    pub fn nobody_left(&self) -> bool {
+        self.began.is_some() && self.config.selector.names_processes() && self.processes.is_empty()
+    }
+
+    /// The processes that are judged.
+    pub fn processes(&self) -> impl Iterator<Item = (ProcKey, &Tracked)> {
+        self.processes.iter().map(|(key, tracked)| (*key, tracked))
+    }
+
+    /// One of them.
+    pub fn process(&self, key: ProcKey) -> Option<&Tracked> {
+        self.processes.get(&key)
+    }
+
+    /// Who a process is; read at most once, and `None` when it was gone before it could be read.
+    pub fn identity(&mut self, key: ProcKey) -> Option<&Identity> {
+        let tracked = self.processes.get_mut(&key)?;
+        if tracked.identity.is_none() {
+            tracked.identity = self.directory.identify(key);
+        }
+        tracked.identity.as_ref()
+    }
+
+    /// When the process would reach the tightest limit above it, together with those that grow under the same limit.
+    pub fn time_to_oom(&self, key: ProcKey) -> Option<TimeToOom> {
+        let tracked = self.processes.get(&key)?;
+        let rate = tracked.verdict.rate.as_ref()?;
+        let room = tracked.room.clone()?;
+        let others = self
+            .unsettled
+            .iter()
+            .filter(|other| **other != key)
+            .filter_map(|other| self.processes.get(other))
+            .filter(|other| other.verdict.state.severity() > 0)
+            .filter(|other| other.room.as_ref().is_some_and(|theirs| theirs.limit == room.limit))
+            .filter_map(|other| other.verdict.rate.as_ref())
+            .map(|rate| rate.mean.0.max(0.0))
+            .sum();
+        time_to_oom(room, rate, others)
+    }
+
+    /// How a process ended, when it was seen to end: `Some(None)` when it ended and the source cannot tell how.
+    pub fn exit_of(&self, key: ProcKey) -> Option<Option<ExitStatus>> {
+        self.exits.iter().rev().find(|(gone, _)| *gone == key).map(|(_, status)| *status)
+    }
+
+    /// The moment, date and host memory of the first batch.
+    pub fn began(&self) -> Option<(Moment, Timestamp, HostMemory)> {
+        self.began
+    }
+
+    /// The moment, date and host memory of the newest batch.
+    pub fn now(&self) -> Option<(Moment, Timestamp, HostMemory)> {
+        self.now
+    }
+
+    /// The time between the two.
+    pub fn elapsed(&self) -> Duration {
+        match (self.began, self.now) {
+            (Some((began, ..)), Some((now, ..))) => now.since(began),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// What was lost so far.
+    pub fn lost(&self) -> &Lost {
+        &self.lost
+    }
+
+    /// Which kind of source observes.
+    pub fn source_kind(&self) -> SourceKind {
+        self.source.kind()
+    }
+
+    /// Who is who.
+    pub fn directory(&mut self) -> &mut D {
+        &mut self.directory
+    }
+}
+
+fn limits_of(host: &HostMemory) -> Host {
+    Host { size: host.total + host.swap_total, available: host.available, swap_free: host.swap_free }
+}

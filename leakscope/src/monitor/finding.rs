@@ -1,0 +1,94 @@
+//! What was known of a process at one moment: the value that decisions, tables and reports are made from.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Monitor, Point};
+use crate::leak::{Cadence, Memory, TimeToOom, Verdict};
+use crate::process::{Directory, Identity};
+use crate::source::{HostMemory, KernelCounts, Source};
+use crate::units::{Bytes, ProcKey};
+
+/// A process as it was known at one moment.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// Which process.
+    pub key: ProcKey,
+    /// The date of that moment.
+    pub wall: Timestamp,
+    /// Who it is.
+    pub identity: Identity,
+    /// What was thought of it.
+    pub verdict: Verdict,
+    /// What it held.
+    pub memory: Memory,
+    /// What the host held.
+    pub host: HostMemory,
+    /// What the kernel side had counted.
+    pub kernel: Option<KernelCounts>,
+    /// How much of its growth the kernel's counters account for, from 0 to 1.
+    pub explained: Option<f64>,
+    /// The rhythm of its growth; `None` where its page faults show none, or were not looked at.
+    pub cadence: Option<Cadence>,
+    /// When it would reach which limit.
+    pub oom: Option<TimeToOom>,
+    /// How long after the first batch it was suspected.
+    pub suspected_after: Option<Duration>,
+    /// How long after the first batch its leak was confirmed.
+    pub confirmed_after: Option<Duration>,
+    /// Its past while it grew, oldest first.
+    pub history: Vec<Point>,
+}
+
+impl<S: Source, D: Directory> Monitor<S, D> {
+    /// What is known of a process now; `None` when it is not watched, or was gone before it could be identified.
+    pub fn finding(&mut self, key: ProcKey) -> Option<Finding> {
+        let identity = self.identity(key)?.clone();
+        let (began, ..) = self.began?;
+        let (_, wall, host) = self.now?;
+        let tracked = self.processes.get(&key)?;
+        let page = Bytes(rustix::param::page_size() as u64);
+        Some(Finding {
+            key,
+            wall,
+            identity,
+            verdict: tracked.verdict.clone(),
+            memory: tracked.memory()?,
+            host,
+            kernel: tracked.kernel(),
+            explained: tracked.explained(page),
+            cadence: tracked.cadence().ok(),
+            oom: self.time_to_oom(key),
+            suspected_after: tracked.suspected_at.map(|at| at.since(began)),
+            confirmed_after: tracked.confirmed_at.map(|at| at.since(began)),
+            history: tracked.history().copied().collect(),
+        })
+    }
+
+    /// The process that is nearest to a leak: by severity, then by how long it has grown, then by its rate.
+    pub fn worst(&self) -> Option<ProcKey> {
+        let growing = self.unsettled.iter().filter_map(|key| {
+            let verdict = &self.processes.get(key)?.verdict;
+            (verdict.state.severity() > 0).then_some((*key, verdict))
+        });
+        growing.max_by(|(_, one), (_, other)| one.cmp_by_concern(other)).map(|(key, _)| key)
+    }
+
+    /// Everything that is watched, the fastest growing first and the largest first among those that do not grow.
+    pub fn keys_by_growth(&self) -> Vec<ProcKey> {
+        let mut ranked: Vec<_> = self
+            .processes
+            .iter()
+            .map(|(key, tracked)| {
+                let rate = tracked.verdict.rate.map_or(0.0, |rate| rate.mean.0);
+                let footprint = tracked.memory().map_or(Bytes::ZERO, |memory| memory.footprint());
+                (rate, footprint, *key)
+            })
+            .collect();
+        ranked.sort_by(|one, other| {
+            other.0.total_cmp(&one.0).then(other.1.cmp(&one.1)).then(one.2.cmp(&other.2))
+        });
+        ranked.into_iter().map(|(.., key)| key).collect()
+    }
+}

@@ -1,0 +1,206 @@
+//! The monitor on scripted batches: no kernel, no /proc, no clock.
+
+use std::collections::VecDeque;
+
+use super::*;
+use crate::leak::{Limit, Memory, Room};
+use crate::process::testing;
+use crate::source::{KernelCounts, Lost};
+use crate::units::{Bytes, Ticks};
+
+/// Plays batches, and remembers whom it was told to inspect.
+#[derive(Default)]
+struct Script {
+    batches: VecDeque<Batch>,
+    inspected: Vec<Vec<ProcKey>>,
+}
+
+impl Source for Script {
+    fn kind(&self) -> SourceKind {
+        SourceKind::Ebpf
+    }
+
+    async fn next_batch(&mut self) -> anyhow::Result<Option<Batch>> {
+        Ok(self.batches.pop_front())
+    }
+
+    fn inspect(&mut self, suspects: &[ProcKey]) -> anyhow::Result<()> {
+        self.inspected.push(suspects.to_vec());
+        Ok(())
+    }
+}
+
+/// Knows everybody by pid; whoever has a pid above 9000 is gone before it can be looked at.
+#[derive(Default)]
+struct Everybody {
+    asked: usize,
+}
+
+impl Directory for Everybody {
+    fn identify(&mut self, key: ProcKey) -> Option<Identity> {
+        self.asked += 1;
+        (key.pid.0 <= 9000).then(|| Identity { key, ..testing::identity(key.pid.0) })
+    }
+
+    fn room(&mut self, identity: &Identity, _: &Host, _: Moment) -> Room {
+        let limit = Limit::Cgroup(if identity.key.pid.0 < 100 { "/shared" } else { "/own" }.to_owned());
+        Room { limit, size: Bytes(1_000_000_000), left: Bytes(600_000_000) }
+    }
+}
+
+const QUARTER: u64 = 250_000_000;
+
+fn key(pid: u32, start: u64) -> ProcKey {
+    ProcKey { pid: Pid(pid), start: Ticks(start) }
+}
+
+fn batch(tick: u64, readings: Vec<Reading>, events: Vec<Event>) -> Batch {
+    Batch {
+        at: Moment(1_000_000_000 + tick * QUARTER),
+        wall: Timestamp::UNIX_EPOCH + Duration::from_nanos(tick * QUARTER),
+        host: HostMemory { total: Bytes(8 << 30), available: Bytes(4 << 30), ..HostMemory::default() },
+        readings,
+        events,
+        lost: Lost::default(),
+    }
+}
+
+fn reading(key: ProcKey, anon: u64, faults: u64) -> Reading {
+    let kernel = KernelCounts { first_touch_faults: faults, ..KernelCounts::default() };
+    let memory = Memory { anon: Bytes(anon), ..Memory::default() };
+    Reading { key, memory, kernel: Some(kernel), faults: Vec::new() }
+}
+
+/// A process that grows by 50 pages a second.
+fn growing(key: ProcKey, tick: u64) -> Reading {
+    let pages = 50 * tick / 4;
+    reading(key, 20_000_000 + pages * 4096, pages)
+}
+
+fn monitor(batches: Vec<Batch>, config: Config) -> Monitor<Script, Everybody> {
+    let script = Script { batches: batches.into(), inspected: Vec::new() };
+    Monitor::new(script, Everybody::default(), config)
+}
+
+fn config() -> Config {
+    let thresholds = Thresholds { confirm: Duration::from_secs(15) };
+    Config { thresholds, selector: Selector::default(), leave_out: Some(Pid(7)) }
+}
+
+/// Plays everything and returns all transitions.
+async fn play(monitor: &mut Monitor<Script, Everybody>) -> Vec<Transition> {
+    let mut transitions = Vec::new();
+    while let Some(tick) = monitor.step().await.unwrap() {
+        transitions.extend(tick.transitions);
+    }
+    transitions
+}
+
+#[tokio::test]
+async fn a_leak_is_confirmed_inspected_and_explained_by_the_kernels_counts() {
+    let leaker = key(42, 1000);
+    let batches = (0..100).map(|tick| batch(tick, vec![growing(leaker, tick)], Vec::new())).collect();
+    let mut monitor = monitor(batches, config());
+    let transitions = play(&mut monitor).await;
+    assert!(transitions.iter().any(|transition| transition.confirmed), "{transitions:?}");
+    assert_eq!(monitor.source.inspected, [vec![leaker]], "switched on once, for the one suspect");
+    let finding = monitor.finding(leaker).unwrap();
+    assert_eq!(finding.explained, Some(1.0));
+    assert!(finding.suspected_after.unwrap() < finding.confirmed_after.unwrap());
+    let oom = finding.oom.unwrap();
+    assert!((oom.eta.as_secs_f64() - 600_000_000.0 / 204_800.0).abs() < 300.0, "{oom:?}");
+}
+
+#[tokio::test]
+async fn an_exec_makes_a_new_beginning_and_the_closer_look_ends() {
+    let leaker = key(42, 1000);
+    let mut batches: Vec<Batch> =
+        (0..80).map(|tick| batch(tick, vec![growing(leaker, tick)], Vec::new())).collect();
+    batches.push(batch(80, vec![reading(leaker, 1_000_000, 0)], vec![Event::Exec { key: leaker }]));
+    let mut monitor = monitor(batches, config());
+    play(&mut monitor).await;
+    let tracked = monitor.process(leaker).unwrap();
+    assert_eq!(tracked.verdict.state, State::Learning);
+    assert_eq!(tracked.history().count(), 1);
+    assert_eq!(monitor.source.inspected.last(), Some(&Vec::new()));
+}
+
+#[tokio::test]
+async fn a_pid_that_is_used_again_is_another_process_even_when_the_exit_went_unseen() {
+    let (former, newcomer) = (key(42, 1000), key(42, 2000));
+    let mut batches: Vec<Batch> =
+        (0..80).map(|tick| batch(tick, vec![growing(former, tick)], Vec::new())).collect();
+    batches.push(batch(80, vec![reading(newcomer, 1_000_000, 0)], Vec::new()));
+    let mut monitor = monitor(batches, config());
+    play(&mut monitor).await;
+    assert!(monitor.process(former).is_none());
+    assert_eq!(monitor.process(newcomer).unwrap().verdict.state, State::Learning);
+    assert_eq!(monitor.processes().count(), 1);
+}
+
+#[tokio::test]
+async fn an_exit_is_remembered_with_its_status_and_the_process_is_not() {
+    let leaver = key(42, 1000);
+    let status = Some(ExitStatus::Signal(15));
+    let batches = vec![
+        batch(0, vec![reading(leaver, 1, 0)], Vec::new()),
+        batch(1, Vec::new(), vec![Event::Exit { key: leaver, status }]),
+    ];
+    let mut monitor = monitor(batches, config());
+    play(&mut monitor).await;
+    assert_eq!(monitor.exit_of(leaver), Some(status));
+    assert_eq!(monitor.exit_of(key(42, 2000)), None);
+    assert_eq!(monitor.processes().count(), 0);
+}
+
+#[tokio::test]
+async fn processes_that_come_and_go_leave_nothing_behind() {
+    let batches = (0..2000)
+        .map(|tick| {
+            let pid = u32::try_from(tick).unwrap() + 100;
+            let gone = key(pid - 1, tick);
+            batch(
+                tick,
+                vec![reading(key(pid, tick + 1), 5_000_000, 3)],
+                vec![Event::Exit { key: gone, status: None }],
+            )
+        })
+        .collect();
+    let mut monitor = monitor(batches, config());
+    play(&mut monitor).await;
+    assert_eq!(monitor.processes().count(), 1);
+    assert!(monitor.by_pid.len() <= 1 && monitor.unsettled.len() <= 1 && monitor.exits.len() <= EXITS_KEPT);
+}
+
+#[tokio::test]
+async fn leakscope_itself_and_whoever_is_not_selected_are_left_out_and_asked_for_once() {
+    let selector = Selector::default().commands([regex::Regex::new("no such command").unwrap()]);
+    let batches = (0..20)
+        .map(|tick| batch(tick, vec![growing(key(7, 1), tick), growing(key(8, 1), tick)], Vec::new()))
+        .collect();
+    let mut monitor = monitor(batches, Config { selector, ..config() });
+    play(&mut monitor).await;
+    assert_eq!(monitor.processes().count(), 0);
+    assert_eq!(monitor.directory.asked, 1);
+}
+
+#[tokio::test]
+async fn processes_that_grow_under_one_limit_share_its_room() {
+    let (one, other, apart) = (key(42, 1), key(43, 1), key(400, 1));
+    let readings = |tick| [one, other, apart].map(|key| growing(key, tick)).to_vec();
+    let batches = (0..100).map(|tick| batch(tick, readings(tick), Vec::new())).collect();
+    let mut monitor = monitor(batches, config());
+    play(&mut monitor).await;
+    let eta = |key| monitor.time_to_oom(key).unwrap().eta.as_secs_f64();
+    assert!((eta(one) / eta(apart) - 0.5).abs() < 0.05, "{} against {}", eta(one), eta(apart));
+    assert!((eta(one) / eta(other) - 1.0).abs() < 0.05);
+}
+
+#[tokio::test]
+async fn a_process_that_is_gone_before_it_is_identified_is_no_finding() {
+    let batches = (0..60).map(|tick| batch(tick, vec![growing(key(9001, 1), tick)], Vec::new())).collect();
+    let mut monitor = monitor(batches, config());
+    play(&mut monitor).await;
+    assert!(monitor.process(key(9001, 1)).unwrap().verdict.state.severity() > 0);
+    assert!(monitor.finding(key(9001, 1)).is_none());
+}

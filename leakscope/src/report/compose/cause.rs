@@ -1,0 +1,137 @@
+//! Root cause: what is known of how the memory grew, and what was not looked at.
+
+use super::super::document::{Block, Section};
+use super::super::duration::span;
+use super::super::hunt::{Cadence, Kernel, Place, Suspect};
+use super::super::incident::Incident;
+use super::super::printable::{Line, Printable};
+use super::{head, percent};
+use crate::source::SourceKind;
+use crate::units::Bytes;
+
+/// Stacks that a report shows, and frames of each.
+const PLACES: usize = 5;
+const FRAMES: usize = 24;
+const FRAME_LENGTH: usize = 120;
+
+/// Below this share the counts and /proc do not tell the same story, and the reader should know.
+const MOSTLY_EXPLAINED: f64 = 0.8;
+
+pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
+    let mut section = Section::new("Root Cause");
+    for suspect in subjects {
+        head(&mut section, subjects, suspect);
+        if let Some(cadence) = &suspect.cadence {
+            let nothing_back =
+                incident.story(suspect).and_then(|story| story.given_back) == Some(Bytes::ZERO);
+            section.say(rhythm(cadence, nothing_back));
+        }
+        section.say(kinds(suspect));
+        if let Some(kernel) = &suspect.kernel {
+            section.say(counts(kernel));
+        }
+        places(&mut section, suspect);
+    }
+    if incident.hunt.source == SourceKind::Procfs && !subjects.is_empty() {
+        section.say(
+            "The source was /proc alone. No kernel counters were taken: page faults and the bytes of brk, mmap and \
+             munmap are not known, nor is how much of the growth they would explain. What happened between two \
+             readings of /proc was not seen.",
+        );
+    }
+    if subjects.is_empty() {
+        section.say("No leak was found, so there is no cause to name.");
+    }
+    section
+}
+
+fn kinds(suspect: &Suspect) -> Line {
+    let memory = &suspect.memory;
+    format!(
+        "When it was last read, its memory was {} anonymous (heap and private mappings), {} swapped, {} shared and {} \
+         of mapped files.",
+        memory.anon_bytes, memory.swap_bytes, memory.shmem_bytes, memory.file_bytes
+    )
+    .into()
+}
+
+fn rhythm(cadence: &Cadence, nothing_back: bool) -> Line {
+    let seconds = cadence.period.as_secs_f64();
+    let often = if seconds > 0.0 && seconds <= 1.0 {
+        format!("{:.1} a second (one every {})", 1.0 / seconds, span(cadence.period))
+    } else {
+        format!("one every {}", span(cadence.period))
+    };
+    let end = if nothing_back { ", and nothing was given back." } else { "." };
+    match cadence.bytes {
+        Some(bytes) => format!("The growth came in entries of about {bytes}, {often}{end}").into(),
+        None => format!("The growth came in bursts, {often}{end}").into(),
+    }
+}
+
+fn counts(kernel: &Kernel) -> Line {
+    let mut line =
+        format!("The kernel counted {} page faults in it while it was watched", kernel.page_faults);
+    let calls: Vec<String> = [
+        kernel.brk_bytes.map(|bytes| format!("brk added {bytes} to its heap")),
+        kernel.mmap_bytes.map(|bytes| format!("mmap added {bytes}")),
+        kernel.munmap_bytes.map(|bytes| format!("munmap took {bytes} away")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if !calls.is_empty() {
+        line += &format!("; while its calls were counted, {}", listed(&calls));
+    }
+    line += ".";
+    if let Some(explained) = kernel.explained {
+        line += &format!(" These counts account for {} of the growth that /proc shows.", percent(explained));
+        if explained < MOSTLY_EXPLAINED {
+            line += " The rest is not accounted for.";
+        }
+    }
+    line.into()
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed(items: &[String]) -> String {
+    match items {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        items => items.concat(),
+    }
+}
+
+fn places(section: &mut Section, suspect: &Suspect) {
+    let Some(places) = &suspect.places else {
+        section.say(
+            "This is what shows from outside the process. Which code path allocates the memory was not looked at.",
+        );
+        return;
+    };
+    if places.is_empty() {
+        section.say("Its code was looked at, but no stack was caught while it grew.");
+    }
+    for place in places.iter().take(PLACES) {
+        stack(section, place);
+    }
+    if places.len() > PLACES {
+        section
+            .say(format!("{} further stacks with smaller shares are left out here.", places.len() - PLACES));
+    }
+}
+
+fn stack(section: &mut Section, place: &Place) {
+    section.say(format!(
+        "{} of the growth that was sampled ({}) was first touched by this stack, innermost first:",
+        percent(place.share),
+        place.bytes
+    ));
+    let mut lines: Vec<Printable> =
+        place.frames.iter().take(FRAMES).map(|frame| Printable::limited(frame, FRAME_LENGTH)).collect();
+    if place.frames.len() > FRAMES {
+        lines.push(Printable::from(format!("... {} outer frames", place.frames.len() - FRAMES)));
+    }
+    if !lines.is_empty() {
+        section.blocks.push(Block::Code(lines));
+    }
+}

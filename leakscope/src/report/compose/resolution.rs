@@ -1,0 +1,178 @@
+//! Resolution: what was done, what was checked, and what came of it.
+
+use super::super::document::{Block, Section};
+use super::super::duration::span;
+use super::super::hunt::Suspect;
+use super::super::incident::{Incident, Told};
+use super::super::printable::{Line, Printable};
+use super::super::tables::checks_table;
+use super::{head, shortened};
+use crate::action::{Check, Outcome, OutcomeKind};
+use crate::units::Pid;
+
+/// Bystanders that a report names.
+const BYSTANDERS: usize = 20;
+
+pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
+    let mut section = Section::new("Resolution");
+    for suspect in subjects {
+        head(&mut section, subjects, suspect);
+        section.say(outcome(incident, suspect));
+        for action in incident.actions(suspect) {
+            carried_out(&mut section, incident, action);
+        }
+        if suspect.confirmed && untouched(incident, suspect) {
+            section.say("To end it, checked and verified:");
+            let start = format!("leakscope kill {}", suspect.pid);
+            section.blocks.push(Block::Code(vec![Printable::new(&start)]));
+        }
+    }
+    if subjects.is_empty() {
+        section.say("Nothing was done.");
+    }
+    section.list(host(incident));
+    section
+}
+
+/// Whether it is known to have ended.
+pub(super) fn is_dead(incident: &Incident, suspect: &Suspect) -> bool {
+    incident.actions(suspect).any(Outcome::is_dead)
+}
+
+/// Whether no signal was sent and nothing forbids one.
+fn untouched(incident: &Incident, suspect: &Suspect) -> bool {
+    incident.actions(suspect).all(|action| action.kind == OutcomeKind::DryRun)
+}
+
+/// What was done about it and what came of it, in a sentence or two.
+pub(super) fn outcome(incident: &Incident, suspect: &Suspect) -> Line {
+    let Some(action) = incident.actions(suspect).last() else {
+        return match incident.told {
+            Told::Observe => "It was left alone: no kill was asked for (--kill).",
+            Told::Ask => "It was left alone: the question whether to kill it was not answered with yes.",
+            Told::Kill if !suspect.confirmed => "It was left alone: the leak was not confirmed.",
+            Told::Kill => "It was left alone: no kill was carried out.",
+            Told::DryRun => "It was left alone: this was a dry run.",
+        }
+        .into();
+    };
+    let signal = action.signal;
+    match action.kind {
+        OutcomeKind::Killed => killed(action),
+        OutcomeKind::AlreadyGone => {
+            let line = Line::from("It had ended before a signal was sent");
+            action.exit.iter().fold(line, |line, exit| line.text(format!(" ({exit})"))).text(".")
+        }
+        OutcomeKind::Refused => {
+            because(Line::from("It was not killed; leakscope refused"), action).text(" No signal was sent.")
+        }
+        OutcomeKind::Failed => {
+            let start = match signal {
+                Some(signal) => format!("{signal} was sent, but its death was not verified"),
+                None => "The kill failed before a signal was sent".to_owned(),
+            };
+            because(start.into(), action)
+        }
+        OutcomeKind::DryRun => {
+            let would =
+                signal.map(|signal| format!(" It would have been sent {signal}.")).unwrap_or_default();
+            let start = Line::from(format!("This was a dry run: no signal was sent.{would}"));
+            if failed_checks(action).next().is_some() {
+                because(start.text(" A check did not pass"), action)
+            } else {
+                start
+            }
+        }
+    }
+}
+
+fn killed(action: &Outcome) -> Line {
+    let mut line = match (&action.signal, action.escalated) {
+        (Some(signal), true) => format!("SIGTERM did not end it in time; {signal} did"),
+        (Some(signal), false) => format!("It was ended with {signal}"),
+        (None, _) => "It was ended".to_owned(),
+    };
+    line += &match action.died_after_s {
+        Some(after) => format!(", and its death was verified {} after the first signal", span(after)),
+        None => ", and its death was verified".to_owned(),
+    };
+    if let Some(exit) = &action.exit {
+        line += &format!(" ({exit})");
+    }
+    line += ".";
+    if let Some(returned) = action.memory_returned_bytes {
+        line += &format!(" {returned} came back to the host.");
+    }
+    line.into()
+}
+
+fn failed_checks(action: &Outcome) -> impl Iterator<Item = &Check> {
+    action.checks.iter().filter(|check| !check.passed)
+}
+
+/// Adds why: the checks that did not pass, or what else is known.
+fn because(line: Line, action: &Outcome) -> Line {
+    let mut reasons: Vec<String> =
+        failed_checks(action).map(|check| format!("{}: {}", check.check, check.detail)).collect();
+    if reasons.is_empty() && !action.detail.is_empty() {
+        reasons.push(action.detail.clone());
+    }
+    reasons.extend(action.remedy.as_ref().map(|remedy| format!("what helps: {remedy}")));
+    if reasons.is_empty() {
+        return line.text(".");
+    }
+    let reasons = reasons.join("; ");
+    let end = if reasons.ends_with('.') { "" } else { "." };
+    line.text(format!(" ({reasons}){end}"))
+}
+
+fn carried_out(section: &mut Section, incident: &Incident, action: &Outcome) {
+    section.table(checks_table(&action.checks));
+    let mut items: Vec<Line> = Vec::new();
+    for bystander in action.bystanders.iter().take(BYSTANDERS) {
+        let state = match (bystander.alive, bystander.same_process) {
+            (true, true) => "was alive afterwards, and the same process as before",
+            (true, false) => {
+                "was alive afterwards, but as another process than before: its pid was used again"
+            }
+            (false, _) => "was no longer alive afterwards",
+        };
+        items.push(bystander_name(incident, bystander.pid).text(format!(" {state}.")));
+    }
+    if action.bystanders.len() > BYSTANDERS {
+        let rest = &action.bystanders[BYSTANDERS..];
+        let alive = rest.iter().filter(|bystander| bystander.alive && bystander.same_process).count();
+        items.push(format!("Of {} further processes, {alive} were alive and the same.", rest.len()).into());
+    }
+    if let Some(pid) = action.respawned_as {
+        items.push(format!("It was started again, as process {pid}.").into());
+    }
+    section.list(items);
+}
+
+fn bystander_name(incident: &Incident, pid: Pid) -> Line {
+    let line = Line::new().text(format!("Process {pid}"));
+    match incident.candidates.iter().find(|candidate| candidate.pid == pid) {
+        Some(known) => line.text(" (").code(shortened(&known.name)).text(")"),
+        None => line,
+    }
+}
+
+fn host(incident: &Incident) -> Vec<Line> {
+    let change = &incident.host_memory;
+    let mut items: Vec<Line> = Vec::new();
+    if let Some(after) = change.after {
+        let when = change.settled.map(|settled| format!(" {} later", span(settled))).unwrap_or_default();
+        items.push(
+            format!(
+                "Available memory of the host: {} before, {}{when}.",
+                change.before.available, after.available
+            )
+            .into(),
+        );
+    }
+    if let (Some(before), Some(after)) = (change.growth_before, change.growth_after) {
+        items.push(format!("Growth of the host's used memory: {before} before, {after} after.").into());
+    }
+    items
+}

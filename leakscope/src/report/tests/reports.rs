@@ -1,0 +1,238 @@
+use crate::action::OutcomeKind;
+use crate::source::ExitStatus;
+use std::time::Duration;
+
+use super::fixtures::*;
+use crate::report::*;
+use crate::units::{Bytes, Pid, Ticks};
+
+fn text(incident: &Incident) -> String {
+    incident.render(ReportFormat::Text).unwrap()
+}
+
+/// Without line breaks, so that a sentence is found wherever it was wrapped.
+fn prose(incident: &Incident) -> String {
+    text(incident).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_lab_s_leak_was_found_and_killed() {
+    insta::assert_snapshot!(text(&lab()));
+}
+
+#[test]
+fn a_kill_was_refused() {
+    let incident = with_action(OutcomeKind::Refused, |action| {
+        action.checks = vec![
+            check("identity", true, "the process is the one that was judged"),
+            check("protected", false, "/run/cache.pid protects it (--protect-pidfile)"),
+        ];
+    });
+    insta::assert_snapshot!(text(&incident));
+}
+
+#[test]
+fn a_leak_was_seen_through_proc_alone_and_left_alone() {
+    insta::assert_snapshot!(text(&procfs_observed()));
+}
+
+#[test]
+fn the_lab_s_report_in_markdown() {
+    insta::assert_snapshot!(lab().render(ReportFormat::Markdown).unwrap());
+}
+
+#[test]
+fn the_headings_stand_in_the_order_of_the_contract() {
+    for incident in [lab(), procfs_observed(), nothing_found()] {
+        let headings: Vec<&str> = compose(&incident).sections.iter().map(|section| section.heading).collect();
+        let contract =
+            ["Summary", "Impact", "Timeline", "Root Cause", "Identification", "Resolution", "Prevention"];
+        assert_eq!(headings, contract);
+    }
+}
+
+#[test]
+fn a_failed_kill_says_what_failed_and_claims_no_death() {
+    let incident = with_action(OutcomeKind::Failed, |action| {
+        action.signal = Some("SIGKILL");
+        action.checks = vec![check("death", false, "still in state D 5 s after SIGKILL")];
+    });
+    let prose = prose(&incident);
+    assert!(prose.contains(
+        "SIGKILL was sent, but its death was not verified (death: still in state D 5 s after SIGKILL)."
+    ));
+    assert!(!prose.contains("was ended"), "{prose}");
+    assert!(prose.contains("will be used up"), "a process that lives goes on growing: {prose}");
+}
+
+#[test]
+fn a_dry_run_says_what_would_have_been_sent() {
+    let incident = with_action(OutcomeKind::DryRun, |action| action.signal = Some("SIGTERM"));
+    assert!(
+        prose(&incident).contains("This was a dry run: no signal was sent. It would have been sent SIGTERM.")
+    );
+}
+
+#[test]
+fn a_process_that_was_already_gone_was_not_killed() {
+    let incident = with_action(OutcomeKind::AlreadyGone, |action| action.exit = Some(ExitStatus::Code(0)));
+    let prose = prose(&incident);
+    assert!(prose.contains("It had ended before a signal was sent (status 0)."));
+    assert!(!prose.contains("killed"), "{prose}");
+}
+
+#[test]
+fn an_escalation_is_told() {
+    let mut incident = lab();
+    incident.hunt.actions[0].signal = Some("SIGKILL");
+    incident.hunt.actions[0].escalated = true;
+    incident.hunt.actions[0].died_after_s = Some(Duration::from_millis(10_020));
+    incident.hunt.actions[0].respawned_as = Some(Pid(5001));
+    let prose = prose(&incident);
+    assert!(prose.contains(
+        "SIGTERM did not end it in time; SIGKILL did, and its death was verified 10 s after the first signal"
+    ));
+    assert!(prose.contains("started again, as process 5001"));
+}
+
+#[test]
+fn several_leaks_are_told_one_by_one() {
+    let mut incident = lab();
+    let mut second = suspect();
+    second.pid = Pid(77);
+    second.start_time_ticks = Ticks(1);
+    second.cmdline = vec!["java".to_owned(), "-jar".to_owned(), "shop.jar".to_owned()];
+    second.exe = Some("/opt/jdk/bin/java".to_owned());
+    second.owner.unit = Some("shop.service".to_owned());
+    incident.hunt.suspects.push(second);
+    let text = text(&incident);
+    let prose = prose(&incident);
+    assert!(prose.starts_with("Incident report: 2 memory leaks on app-1"));
+    assert!(text.contains("* Process 77 (java -jar shop.jar)\n"));
+    assert!(prose.contains("jcmd PID GC.class_histogram"), "{text}");
+    assert!(prose.contains("systemctl set-property shop.service MemoryMax=64M"), "{text}");
+    assert!(prose.contains("without a break. It was left alone: no kill was carried out."), "{text}");
+}
+
+#[test]
+fn a_sentence_without_its_evidence_is_not_there() {
+    let mut incident = procfs_observed();
+    incident.stories.clear();
+    incident.hunt.suspects[0].oom = None;
+    incident.hunt.suspects[0].rate = RateLine::default();
+    incident.hunt.suspects[0].cmdline = vec!["/usr/sbin/daemon".to_owned()];
+    incident.hunt.suspects[0].exe = None;
+    let prose = prose(&incident);
+    for absent in [
+        "gave nothing back",
+        "entries of about",
+        "used up",
+        "confidence interval",
+        "alert:",
+        "tracemalloc",
+        "Give the cache",
+        "oom_score",
+    ] {
+        assert!(!prose.contains(absent), "{absent}: {prose}");
+    }
+    assert!(prose.contains("was not looked at."));
+}
+
+#[test]
+fn a_suspicion_is_not_told_as_a_leak_and_no_kill_is_proposed() {
+    let mut incident = procfs_observed();
+    incident.hunt.suspects[0].confirmed = false;
+    incident.hunt.suspects[0].verdict = crate::leak::State::Suspect;
+    let prose = prose(&incident);
+    assert!(prose.starts_with("Incident report: suspected memory leak in python3 (pid 4242)"));
+    assert!(prose.contains("is suspected of leaking memory"));
+    assert!(!prose.contains("leakscope kill") && !prose.contains("leaked memory"), "{prose}");
+}
+
+#[test]
+fn a_hostile_unit_name_cannot_leave_the_command_that_is_proposed() {
+    let mut incident = lab();
+    incident.hunt.suspects[0].owner.unit = Some("a;reboot '$(id)'.service".to_owned());
+    let text = text(&incident);
+    assert!(
+        text.contains("systemctl set-property 'a;reboot '\\''$(id)'\\''.service' MemoryMax=64M\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_was_given_back_is_told_as_a_figure() {
+    let mut incident = lab();
+    incident.stories[0].given_back = Some(Bytes(4096));
+    assert!(prose(&incident).contains("without a break and gave 4.10 KB back in all."));
+}
+
+#[test]
+fn a_container_gets_its_own_kind_of_limit() {
+    let mut incident = lab();
+    let owner = &mut incident.hunt.suspects[0].owner;
+    owner.container = Some("ab12".repeat(16));
+    assert!(text(&incident).contains("docker run --memory=64m ..."));
+    incident.hunt.suspects[0].owner.cgroup = Some("/kubepods/burstable/pod1".to_owned());
+    assert!(text(&incident).contains("    memory: 64Mi"));
+}
+
+#[test]
+fn a_cgroup_that_has_a_limit_is_not_given_another() {
+    let mut incident = lab();
+    let oom = incident.hunt.suspects[0].oom.as_mut().unwrap();
+    oom.limit = "/system.slice/shop.service".to_owned();
+    oom.limit_bytes = Bytes(512_000_000);
+    oom.runaway = true;
+    oom.eta = Duration::from_secs(90);
+    let prose = prose(&incident);
+    assert!(prose.contains("Keep the limit of 512 MB on the cgroup /system.slice/shop.service"));
+    assert!(prose.contains("The limit of its cgroup /system.slice/shop.service (512 MB"));
+    assert!(prose.contains("a runaway"));
+    assert!(!prose.contains("MemoryMax"));
+}
+
+#[test]
+fn a_hunt_without_a_leak_says_so() {
+    let prose = prose(&nothing_found());
+    assert!(prose.contains("No process was found leaking among 143 processes in 1 min 12 s of observation."));
+    assert!(!prose.contains("Process 4242 ("), "{prose}");
+}
+
+#[test]
+fn losses_are_counted_in_the_report() {
+    let mut incident = lab();
+    incident.hunt.lost_events = 3;
+    incident.lost.causes = vec![("the ring buffer was full".into(), 3)];
+    let prose = prose(&incident);
+    assert!(prose.contains("3 events lost"));
+    assert!(prose.contains("the ring buffer was full: 3"));
+}
+
+fn nothing_found() -> Incident {
+    let mut incident = lab();
+    incident.hunt.verdict = HostVerdict::Clean;
+    incident.hunt.suspects.clear();
+    incident.hunt.actions.clear();
+    incident.stories.clear();
+    incident.candidates.clear();
+    incident.timeline.clear();
+    incident.told = Told::Observe;
+    incident
+}
+
+/// To look at a report as a reader does: `LEAKSCOPE_SAMPLES=DIR cargo test -p leakscope report::`.
+#[test]
+fn every_form_of_every_case_is_written() {
+    let keep = std::env::var_os("LEAKSCOPE_SAMPLES");
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = keep.as_ref().map_or(temporary.path(), std::path::Path::new);
+    for (case, incident) in [("killed", lab()), ("observed", procfs_observed()), ("clean", nothing_found())] {
+        for (ending, format) in ReportFormat::NAMES {
+            let path = dir.join(format!("{case}.{ending}"));
+            let text = incident.render(format).unwrap();
+            write_report(&path, text.as_bytes()).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+}

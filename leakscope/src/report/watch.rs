@@ -1,0 +1,144 @@
+//! The live ranking of one interval: as the line that `watch --json` prints (schema `leakscope.watch/1`, a contract as
+//! [`super::Hunt`] is), and as the table.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::duration::span;
+use super::hunt::{MemoryLine, RateLine};
+use super::json;
+use super::printable::{Line, short_command_line};
+use super::table::{Cell, Column, Fit, Mark, Table};
+use crate::leak::{Memory, State, Verdict};
+use crate::process::Identity;
+use crate::units::{Bytes, BytesPerSec, Pid, Ticks};
+
+/// One interval.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "schema", rename = "leakscope.watch/1")]
+pub struct WatchLine {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Events that the source could not keep, since it was opened.
+    pub lost_events: u64,
+    /// What leakscope itself took.
+    #[serde(rename = "self")]
+    pub own: SelfCost,
+    /// The processes, the fastest growing first.
+    pub processes: Vec<WatchProcess>,
+}
+
+impl WatchLine {
+    /// The line, with its line break.
+    pub fn to_json_line(&self) -> anyhow::Result<String> {
+        json::line(self)
+    }
+
+    /// The table, in the order of [`Self::processes`].
+    pub fn to_table(&self) -> Table {
+        Table { columns: COLUMNS.to_vec(), rows: self.processes.iter().map(row).collect(), rule: false }
+    }
+}
+
+/// What leakscope itself took since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct SelfCost {
+    /// Processor time, user and system.
+    #[serde(rename = "cpu_seconds", serialize_with = "json::seconds")]
+    pub cpu: Duration,
+    /// Resident memory now.
+    pub rss_bytes: Bytes,
+}
+
+/// One process in one interval.
+#[derive(Clone, Debug, Serialize)]
+pub struct WatchProcess {
+    /// Its pid.
+    pub pid: Pid,
+    /// When it was started, in clock ticks since boot.
+    pub start_time_ticks: Ticks,
+    /// Its name of at most 15 bytes.
+    pub comm: String,
+    /// Its arguments.
+    pub cmdline: Vec<String>,
+    /// What is thought of it.
+    pub verdict: State,
+    /// Whether a leak counts as confirmed.
+    pub confirmed: bool,
+    /// Always `null`, as in [`super::Suspect`].
+    pub confidence: Option<f64>,
+    /// What it holds.
+    #[serde(flatten)]
+    pub memory: MemoryLine,
+    /// How fast it grows, while it grows.
+    #[serde(flatten)]
+    pub rate: RateLine,
+    /// User page faults a second; `None` where no kernel side counts them.
+    pub page_faults_per_s: Option<f64>,
+    /// When a limit would be reached.
+    #[serde(rename = "oom_eta_s", serialize_with = "json::maybe_seconds")]
+    pub oom_eta: Option<Duration>,
+}
+
+impl WatchProcess {
+    /// What identity, verdict and memory say; the rest is not measured yet.
+    pub fn new(identity: &Identity, verdict: &Verdict, memory: &Memory) -> Self {
+        Self {
+            pid: identity.key.pid,
+            start_time_ticks: identity.key.start,
+            comm: identity.comm.clone(),
+            cmdline: identity.cmdline.clone(),
+            verdict: verdict.state,
+            confirmed: verdict.confirmed,
+            confidence: None,
+            memory: MemoryLine::from(memory),
+            rate: RateLine::from_verdict(verdict),
+            page_faults_per_s: None,
+            oom_eta: None,
+        }
+    }
+}
+
+/// FOOTPRINT is ANON and SWAP together, so these two go early.
+const COLUMNS: [Column; 11] = [
+    Column::number("PID"),
+    Column::new("VERDICT").keep(10),
+    Column::number("FOOTPRINT").keep(8),
+    Column::number("RATE").keep(9),
+    Column::number("OOM IN").keep(7),
+    Column::number("RSS").keep(6),
+    Column::number("ANON").keep(4),
+    Column::number("FILE").keep(3),
+    Column::number("SWAP").keep(2),
+    Column::number("FAULTS/S").keep(5),
+    Column::new("PROCESS").fit(Fit::Cut(16)),
+];
+
+fn row(process: &WatchProcess) -> Vec<Cell> {
+    let memory = &process.memory;
+
+    let faults = process.page_faults_per_s.map(|faults| format!("{faults:.0}"));
+    vec![
+        process.pid.to_string().into(),
+        Cell::marked(process.verdict.name(), Mark::of(process.verdict, process.confirmed)),
+        memory.footprint().to_string().into(),
+        Cell::measured(process.rate.rate_bytes_per_s.map(signed)),
+        Cell::marked(
+            process.oom_eta.map_or_else(|| "-".to_owned(), span),
+            process.oom_eta.filter(|eta| *eta < crate::leak::TimeToOom::RUNAWAY).map(|_| Mark::Bad),
+        ),
+        memory.rss_bytes.to_string().into(),
+        memory.anon_bytes.to_string().into(),
+        memory.file_bytes.to_string().into(),
+        memory.swap_bytes.to_string().into(),
+        Cell::measured(faults),
+        Line::new().code(short_command_line(&process.cmdline, &process.comm)).into(),
+    ]
+}
+
+/// A rate in a ranking shows its direction.
+fn signed(rate: BytesPerSec) -> String {
+    if rate.0 > 0.0 { format!("+{rate}") } else { rate.to_string() }
+}

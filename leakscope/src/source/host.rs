@@ -1,0 +1,77 @@
+//! What the live sources ask the host for: the time, and its memory.
+//!
+//! The clock of a batch is `CLOCK_BOOTTIME`, the one that process start times are in. /proc/meminfo is read at most once
+//! a second: it is summed over all CPUs and zones at each read.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+use procfs::{FromBufRead as _, Meminfo};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::HostMemory;
+use crate::units::{Bytes, Moment};
+
+const MEMINFO_PERIOD: Duration = Duration::from_secs(1);
+
+/// The host as a live source sees it.
+#[derive(Debug)]
+pub(super) struct Host {
+    meminfo: PathBuf,
+    file: Option<File>,
+    memory: Option<(Moment, HostMemory)>,
+}
+
+impl Host {
+    pub(super) fn new(proc_root: &Path) -> Self {
+        Self { meminfo: proc_root.join("meminfo"), file: None, memory: None }
+    }
+
+    /// Now, as a moment and as a date.
+    pub(super) fn now() -> (Moment, Timestamp) {
+        (moment_of(ClockId::Boottime), Timestamp::now())
+    }
+
+    /// The host's memory, at most [`MEMINFO_PERIOD`] old at the moment `now`.
+    pub(super) fn memory(&mut self, now: Moment) -> Result<HostMemory> {
+        if let Some((at, memory)) = self.memory
+            && now.since(at) < MEMINFO_PERIOD
+        {
+            return Ok(memory);
+        }
+        let info = self.read().with_context(|| format!("reading {}", self.meminfo.display()))?;
+        let memory = HostMemory {
+            total: Bytes(info.mem_total),
+            // Before 3.14 there is no such line: what is free is the least that is available.
+            available: Bytes(info.mem_available.unwrap_or(info.mem_free)),
+            swap_total: Bytes(info.swap_total),
+            swap_free: Bytes(info.swap_free),
+            shmem: Bytes(info.shmem.unwrap_or(0)),
+        };
+        self.memory = Some((now, memory));
+        Ok(memory)
+    }
+
+    fn read(&mut self) -> Result<Meminfo> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(File::open(&self.meminfo)?),
+        };
+        // Some sixty lines of 28 bytes, written anew at each read from the beginning.
+        let mut text = [0; 8192];
+        let length = file.read_at(&mut text, 0)?;
+        Ok(Meminfo::from_buf_read(&text[..length])?)
+    }
+}
+
+/// What a clock of the kernel shows.
+fn moment_of(clock: ClockId) -> Moment {
+    let time = clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
+    Moment(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
+}

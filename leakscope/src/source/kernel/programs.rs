@@ -1,0 +1,299 @@
+//! Loading, attaching and detaching the kernel side. The count tier is attached from open to drop; the syscall
+//! tracepoints only while somebody is inspected, because each of them slows down every system call of the host.
+//!
+//! Nothing is pinned: the programs live as long as this process holds their descriptors, and end with it however it ends.
+
+use std::path::Path;
+use std::time::Duration;
+
+use aya::programs::trace_point::TracePointLinkId;
+use aya::programs::{BtfTracePoint, Program, TracePoint};
+use aya::{Btf, Ebpf, Endianness, include_bytes_aligned};
+use leakscope_common::Offsets;
+
+use super::error::OpenError;
+use super::{KernelOptions, formats, loader, offsets};
+
+/// The kernel side, compiled by build.rs.
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/leakscope"));
+
+/// How a tracepoint is attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TracepointKind {
+    /// BTF where the kernel has it, classic otherwise.
+    #[default]
+    Auto,
+    /// BTF tracepoints: cheaper, with exit codes, and able to attribute what is done to somebody else's memory.
+    Btf,
+    /// Classic tracepoints: for kernels without BTF.
+    Classic,
+}
+
+impl TracepointKind {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Btf => "btf",
+            Self::Classic => "classic",
+        }
+    }
+}
+
+/// A program at work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attached {
+    /// Its tracepoint: `kmem:rss_stat`.
+    pub tracepoint: String,
+    /// BTF or classic.
+    pub kind: TracepointKind,
+    /// Its id, as `bpftool prog show id` takes it; `None` where the kernel does not say.
+    pub id: Option<u32>,
+    /// How often it ran and for how long altogether; `None` unless the kernel measures it (`kernel.bpf_stats_enabled`).
+    pub runs: Option<(u64, Duration)>,
+}
+
+/// A program and its tracepoint.
+struct Entry {
+    program: &'static str,
+    category: &'static str,
+    name: &'static str,
+}
+
+const fn entry(program: &'static str, category: &'static str, name: &'static str) -> Entry {
+    Entry { program, category, name }
+}
+
+const COUNT_BTF: &[Entry] = &[
+    entry("btf_exit", "sched", "sched_process_exit"),
+    entry("btf_fork", "sched", "sched_process_fork"),
+    entry("btf_exec", "sched", "sched_process_exec"),
+    entry("btf_rss_stat", "kmem", "rss_stat"),
+    entry("btf_page_fault", "exceptions", "page_fault_user"),
+];
+
+/// Without BTF a fork does not say whether a process or a thread begins: a process is known from its first fault on.
+const COUNT_CLASSIC: &[Entry] = &[
+    entry("tp_exit", "sched", "sched_process_exit"),
+    entry("tp_exec", "sched", "sched_process_exec"),
+    entry("tp_rss_stat", "kmem", "rss_stat"),
+    entry("tp_page_fault", "exceptions", "page_fault_user"),
+];
+
+/// Its BTF arguments changed with almost every release; the classic field that is read never did.
+const COUNT_ALWAYS_CLASSIC: &[Entry] = &[entry("tp_mark_victim", "oom", "mark_victim")];
+
+/// Exits first, so that whatever enters is seen to leave.
+const INSPECT: &[Entry] = &[
+    entry("exit_brk", "syscalls", "sys_exit_brk"),
+    entry("enter_brk", "syscalls", "sys_enter_brk"),
+    entry("exit_mmap", "syscalls", "sys_exit_mmap"),
+    entry("enter_mmap", "syscalls", "sys_enter_mmap"),
+    entry("exit_munmap", "syscalls", "sys_exit_munmap"),
+    entry("enter_munmap", "syscalls", "sys_enter_munmap"),
+    entry("exit_mremap", "syscalls", "sys_exit_mremap"),
+    entry("enter_mremap", "syscalls", "sys_enter_mremap"),
+    entry("exit_madvise", "syscalls", "sys_exit_madvise"),
+    entry("enter_madvise", "syscalls", "sys_enter_madvise"),
+];
+
+/// The loaded programs.
+pub(super) struct Programs {
+    ebpf: Ebpf,
+    kind: TracepointKind,
+    inspecting: Vec<(&'static str, TracePointLinkId)>,
+}
+
+impl Programs {
+    /// Loads everything and attaches nothing yet, so that the maps can be taken before the first event.
+    pub(super) fn load(
+        options: &KernelOptions,
+        kind: TracepointKind,
+        tracefs: &Path,
+        processes: u32,
+    ) -> Result<Self, OpenError> {
+        // 0 is below every level: the verifier drops the messages from the programs.
+        let level: u8 = if options.debug { aya_log::Level::Debug as u8 } else { 0 };
+        // First: where it reads all of the kernel's BTF after all, nothing else is held.
+        let mut loader = loader::new();
+        let Known { offsets, tracepoints } = known(kind, tracefs)?;
+        loader.override_global("OFFSETS", &offsets, true).override_global("AYA_LOG_LEVEL", &level, false);
+        loader.map_max_entries("PROCESSES", processes);
+        if let Some(bytes) = options.ring_bytes {
+            loader.map_max_entries("RECORDS", bytes);
+        }
+        let ebpf = loader
+            .load(OBJECT)
+            .map_err(|error| OpenError::while_doing("creating the kernel side's maps", &error))?;
+        let mut programs = Self { ebpf, kind, inspecting: Vec::new() };
+        if let Some(tracepoints) = &tracepoints {
+            programs.load_btf(tracepoints)?;
+        }
+        programs.load_classic(tracefs)?;
+        Ok(programs)
+    }
+
+    fn load_btf(&mut self, tracepoints: &Btf) -> Result<(), OpenError> {
+        for entry in COUNT_BTF {
+            let program: &mut BtfTracePoint = self.program(entry)?;
+            program.load(entry.name, tracepoints).map_err(|error| failed("loading", entry, &error))?;
+        }
+        Ok(())
+    }
+
+    fn load_classic(&mut self, tracefs: &Path) -> Result<(), OpenError> {
+        for entry in self.classic().iter().chain(COUNT_ALWAYS_CLASSIC).chain(INSPECT) {
+            formats::check(tracefs, entry.category, entry.name)?;
+            let program: &mut TracePoint = self.program(entry)?;
+            program.load().map_err(|error| failed("loading", entry, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Attaches the count tier.
+    pub(super) fn attach(&mut self) -> Result<(), OpenError> {
+        if self.kind == TracepointKind::Btf {
+            for entry in COUNT_BTF {
+                let program: &mut BtfTracePoint = self.program(entry)?;
+                program.attach().map_err(|error| failed("attaching", entry, &error))?;
+            }
+        }
+        for entry in self.classic().iter().chain(COUNT_ALWAYS_CLASSIC) {
+            self.attach_classic(entry)?;
+        }
+        Ok(())
+    }
+
+    /// Attaches or detaches the syscall tracepoints.
+    pub(super) fn inspect(&mut self, on: bool) -> Result<(), OpenError> {
+        if !on {
+            return self.stop_inspecting();
+        }
+        if !self.inspecting.is_empty() {
+            return Ok(());
+        }
+        for entry in INSPECT {
+            match self.attach_classic(entry) {
+                Ok(link) => self.inspecting.push((entry.program, link)),
+                Err(error) => {
+                    // All or nothing: half of the tier would count half of the calls.
+                    self.stop_inspecting()?;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_inspecting(&mut self) -> Result<(), OpenError> {
+        for (program, link) in std::mem::take(&mut self.inspecting).into_iter().rev() {
+            let entry = INSPECT.iter().find(|entry| entry.program == program);
+            if let Some(entry) = entry {
+                let program: &mut TracePoint = self.program(entry)?;
+                program.detach(link).map_err(|error| failed("detaching", entry, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is attached now.
+    pub(super) fn attached(&self) -> Vec<Attached> {
+        let inspecting =
+            INSPECT.iter().take(self.inspecting.len()).map(|entry| (entry, TracepointKind::Classic));
+        let btf: &[Entry] = if self.kind == TracepointKind::Btf { COUNT_BTF } else { &[] };
+        let classic = self.classic().iter().chain(COUNT_ALWAYS_CLASSIC);
+        btf.iter()
+            .map(|entry| (entry, TracepointKind::Btf))
+            .chain(classic.map(|entry| (entry, TracepointKind::Classic)))
+            .chain(inspecting)
+            .map(|(entry, kind)| self.at_work(entry, kind))
+            .collect()
+    }
+
+    pub(super) fn kind(&self) -> TracepointKind {
+        self.kind
+    }
+
+    pub(super) fn ebpf_mut(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    fn at_work(&self, entry: &Entry, kind: TracepointKind) -> Attached {
+        let info = self.ebpf.program(entry.program).and_then(|program| match program {
+            Program::BtfTracePoint(program) => program.info().ok(),
+            Program::TracePoint(program) => program.info().ok(),
+            _ => None,
+        });
+        let measured = info.as_ref().filter(|info| info.run_count() > 0);
+        Attached {
+            tracepoint: entry.to_string(),
+            kind,
+            id: info.as_ref().map(aya::programs::ProgramInfo::id),
+            runs: measured.map(|info| (info.run_count(), info.run_time())),
+        }
+    }
+
+    fn classic(&self) -> &'static [Entry] {
+        if self.kind == TracepointKind::Btf { &[] } else { COUNT_CLASSIC }
+    }
+
+    fn attach_classic(&mut self, entry: &Entry) -> Result<TracePointLinkId, OpenError> {
+        let program: &mut TracePoint = self.program(entry)?;
+        program.attach(entry.category, entry.name).map_err(|error| failed("attaching", entry, &error))
+    }
+
+    fn program<'a, P>(&'a mut self, entry: &Entry) -> Result<&'a mut P, OpenError>
+    where
+        &'a mut P: TryFrom<&'a mut Program>,
+    {
+        self.ebpf.program_mut(entry.program).and_then(|program| program.try_into().ok()).ok_or_else(|| {
+            OpenError::new(
+                format!("{entry}: the kernel side has no program for it on this architecture"),
+                "use --source procfs",
+            )
+        })
+    }
+}
+
+impl std::fmt::Display for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.category, self.name)
+    }
+}
+
+fn failed(doing: &str, entry: &Entry, error: &aya::programs::ProgramError) -> OpenError {
+    OpenError::while_doing(&format!("{doing} {entry}"), error)
+}
+
+/// What the programs are told of the running kernel.
+struct Known {
+    offsets: Offsets,
+    /// The BTF tracepoints' types, for the loader; `None` where tracepoints are classic.
+    tracepoints: Option<Btf>,
+}
+
+fn known(kind: TracepointKind, tracefs: &Path) -> Result<Known, OpenError> {
+    let mut known = match kind {
+        TracepointKind::Btf => {
+            let btf = offsets::read(Path::new(offsets::VMLINUX))?;
+            Known { offsets: offsets::look_up(&btf)?, tracepoints: Some(tracepoints(&btf)?) }
+        }
+        // Classic is for kernels without BTF, and shows here what it would be there.
+        TracepointKind::Classic | TracepointKind::Auto => Known { offsets: Offsets::NONE, tracepoints: None },
+    };
+    known.offsets.exit_group_dead = formats::exit_group_dead(tracefs)?;
+    known.offsets.page_shift = page_size().trailing_zeros();
+    Ok(known)
+}
+
+/// The loader asks for nothing but the ids of these types: all of the kernel's would take it 18 MB.
+fn tracepoints(btf: &super::btf::Btf) -> Result<Btf, OpenError> {
+    let names: Vec<String> = COUNT_BTF.iter().map(|entry| format!("btf_trace_{}", entry.name)).collect();
+    Btf::parse(&btf.excerpt(&names), Endianness::default())
+        .map_err(|error| OpenError::while_doing("reading the kernel's BTF", &error))
+}
+
+/// The size of a page in bytes.
+pub(super) fn page_size() -> u64 {
+    u64::try_from(rustix::param::page_size()).unwrap_or(4096)
+}

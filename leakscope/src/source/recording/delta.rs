@@ -1,0 +1,296 @@
+//! From frames to the columns of a block and back: each reading is told by what changed since that process's last one.
+//!
+//! Encoder and decoder keep the same [`Known`], so a block can be read only after those before it, back to one that
+//! begins anew. What rss_stat added is compared with what /proc shows as grown, and the page faults with what was added:
+//! where nothing odd goes on these agree, and the differences are zeros. Start reading at [`Encoder::push`].
+
+use std::collections::HashMap;
+
+use super::block::{Block, Ended, Happened, RoomIs, What, flag};
+use super::column::{Column, Short};
+use super::{CgroupRoom, Frame};
+use crate::leak::{FaultStep, Limit, Memory, Room};
+use crate::source::{
+    Batch, Calls, Event, ExitStatus, Flow, HostMemory, KernelCounts, Lost, Reading, SyscallCounts,
+};
+use crate::units::{Bytes, Pid, ProcKey, Ticks};
+
+/// Processes and cgroups that are remembered at most; past it, both sides begin anew.
+const MAX_KNOWN: usize = 1 << 16;
+/// Bytes in a page, for predictions; a host with other pages is recorded exactly as well.
+const PAGE: u64 = 4096;
+
+/// What both sides know at the same point of a recording.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    at: u64,
+    step: u64,
+    wall: u64,
+    host: [u64; 5],
+    lost: Lost,
+    processes: HashMap<Pid, Last>,
+    cgroups: Vec<(String, Option<Room>)>,
+}
+
+/// The last reading of a process.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    start: Ticks,
+    memory: [u64; 4],
+    counts: [u64; 4],
+}
+
+impl Last {
+    const fn nothing(start: Ticks) -> Self {
+        Self { start, memory: [0; 4], counts: [0; 4] }
+    }
+
+    /// What first touches, protection faults, bytes shrunk and bytes grown are compared with, given the values before
+    /// in that order.
+    fn expected(&self, anon_now: u64, so_far: &[u64]) -> u64 {
+        let since = |index: usize| so_far[index].wrapping_sub(self.counts[index]);
+        match so_far.len() {
+            // Shrunk, and protection faults.
+            0 => self.counts[0],
+            1 => self.counts[1],
+            // Grown: what /proc shows as grown, and what was given back meanwhile.
+            2 => self.counts[2].wrapping_add(anon_now.wrapping_sub(self.memory[0])).wrapping_add(since(0)),
+            // First touches: one for each page that was added.
+            _ => {
+                let pages = since(2).cast_signed() / PAGE.cast_signed();
+                self.counts[3].wrapping_add(pages.cast_unsigned())
+            }
+        }
+    }
+}
+
+fn memory_of(memory: &Memory) -> [u64; 4] {
+    let Memory { anon, file, shmem, swap } = *memory;
+    [anon.0, file.0, shmem.0, swap.0]
+}
+
+/// Shrunk, protection faults, grown, first touches: in the order in which they explain each other.
+fn counts_of(counts: &KernelCounts) -> [u64; 4] {
+    let flow = counts.rss_anon.unwrap_or_default();
+    [flow.shrunk.0, counts.protection_faults, flow.grown.0, counts.first_touch_faults]
+}
+
+fn host_of(host: &HostMemory) -> [u64; 5] {
+    let HostMemory { total, available, swap_total, swap_free, shmem } = *host;
+    [total.0, available.0, swap_total.0, swap_free.0, shmem.0]
+}
+
+/// Writes frames into blocks.
+#[derive(Debug, Default)]
+pub(super) struct Encoder {
+    known: Known,
+    cgroup_numbers: HashMap<String, u32>,
+    block: Block,
+    count: usize,
+    /// The last pid that a difference was written to.
+    pid: u32,
+}
+
+impl Encoder {
+    /// An encoder whose first block compares with nothing.
+    pub(super) fn new() -> Self {
+        Self { block: Block { reset: true, ..Block::default() }, ..Self::default() }
+    }
+
+    /// Adds a frame to the block.
+    pub(super) fn push(&mut self, frame: &Frame) {
+        let number = self.block.len();
+        let Frame { batch: Batch { at, wall, host, readings, events, lost }, identities, rooms } = frame;
+        let step = at.0.wrapping_sub(self.known.at);
+        self.block.at.push(step, self.known.step);
+        // A date after the year 2262 would be kept as that year's.
+        let nanos = u64::try_from(wall.as_nanosecond()).unwrap_or_default();
+        let ahead = nanos.wrapping_sub(at.0);
+        self.block.wall.push(ahead, self.known.wall);
+        let host = host_of(host);
+        for (index, column) in self.block.host.iter_mut().enumerate() {
+            column.push(host[index], self.known.host[index]);
+        }
+        (self.known.at, self.known.step, self.known.wall, self.known.host) = (at.0, step, ahead, host);
+
+        self.block.readings.push(u32::try_from(readings.len()).unwrap_or(u32::MAX));
+        for reading in readings {
+            self.reading(reading);
+        }
+        self.block.events.extend(events.iter().map(|event| happened(number, event)));
+        if *lost != self.known.lost {
+            let causes = lost.causes.iter().map(|(cause, count)| (cause.to_string(), *count)).collect();
+            self.block.lost.push((number, lost.vanished, causes));
+            self.known.lost = lost.clone();
+        }
+        self.block.identities.extend(identities.iter().map(|identity| (number, identity.into())));
+        for room in rooms {
+            self.room(number, room);
+        }
+        self.count += readings.len() + events.len() + identities.len() + rooms.len() + 1;
+    }
+
+    fn reading(&mut self, reading: &Reading) {
+        let Reading { key, memory, kernel, faults } = reading;
+        let block = &mut self.block;
+        block.pids.push(u64::from(key.pid.0), u64::from(self.pid));
+        self.pid = key.pid.0;
+        let mut flags = 0;
+        let known = self.known.processes.entry(key.pid).or_insert_with(|| {
+            flags = flag::NEW;
+            Last::nothing(key.start)
+        });
+        if known.start != key.start {
+            flags = flag::NEW;
+            *known = Last::nothing(key.start);
+        }
+        if flags == flag::NEW {
+            block.starts.push(key.start.0);
+        }
+        let memory = memory_of(memory);
+        for (index, bit) in flag::MEMORY.into_iter().enumerate() {
+            if memory[index] != known.memory[index] {
+                flags |= bit;
+                block.memory[index].push(memory[index], known.memory[index]);
+            }
+        }
+        if let Some(kernel) = kernel {
+            flags |= flag::KERNEL;
+            let counts = counts_of(kernel);
+            for (index, column) in block.counts.iter_mut().enumerate() {
+                column.push(counts[index], known.expected(memory[0], &counts[..index]));
+            }
+            if kernel.rss_anon.is_none() || kernel.syscalls.is_some() {
+                flags |= flag::UNUSUAL;
+                block.unusual.push((kernel.rss_anon.is_some(), kernel.syscalls.as_ref().map(syscalls_of)));
+            }
+            known.counts = counts;
+        }
+        known.memory = memory;
+        if !faults.is_empty() {
+            flags |= flag::FAULTS;
+            block.fault_counts.push(u32::try_from(faults.len()).unwrap_or(u32::MAX));
+            for step in faults {
+                let FaultStep { after, address_delta, page_aligned, after_gap } = *step;
+                block.fault_after.push(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+                block.fault_delta.push_raw(address_delta);
+                block.fault_bits.push(u8::from(page_aligned) | u8::from(after_gap) << 1);
+            }
+            self.count += faults.len();
+        }
+        block.flags.push(flags);
+    }
+
+    fn room(&mut self, frame: u32, room: &CgroupRoom) {
+        let number = *self.cgroup_numbers.entry(room.cgroup.clone()).or_insert_with(|| {
+            self.block.cgroups.push(room.cgroup.clone());
+            self.known.cgroups.push((room.cgroup.clone(), None));
+            u32::try_from(self.known.cgroups.len() - 1).unwrap_or(u32::MAX)
+        });
+        let Some((_, before)) = self.known.cgroups.get_mut(number as usize) else { return };
+        if *before == room.room {
+            return;
+        }
+        let is = match (&before, &room.room) {
+            (_, None) => RoomIs::Host,
+            (Some(before), Some(now)) if (&before.limit, before.size) == (&now.limit, now.size) => {
+                self.block.left.push(now.left.0, before.left.0);
+                RoomIs::Left
+            }
+            (_, Some(Room { limit, size, left })) => {
+                let path = match limit {
+                    Limit::Cgroup(path) => path.clone(),
+                    Limit::Host => String::new(),
+                };
+                RoomIs::Cgroup(path, size.0, left.0)
+            }
+        };
+        self.block.rooms.push((frame, number, is));
+        before.clone_from(&room.room);
+    }
+
+    /// How much the block holds, in readings, events and the like.
+    pub(super) const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The block so far, ready to be written; the next one is begun.
+    pub(super) fn take(&mut self) -> Block {
+        let anew = self.known.processes.len() > MAX_KNOWN || self.known.cgroups.len() > MAX_KNOWN;
+        if anew {
+            self.known = Known::default();
+            self.cgroup_numbers.clear();
+        }
+        self.count = 0;
+        self.pid = 0;
+        let next = Block { reset: anew, ..Block::default() };
+        let mut block = std::mem::replace(&mut self.block, next);
+        block.pack();
+        block
+    }
+}
+
+fn happened(frame: u32, event: &Event) -> Happened {
+    let (pid, what) = match *event {
+        Event::Exec { key } => (key.pid, What::Exec(key.start.0)),
+        Event::Exit { key, status } => {
+            let ended = status.map(|status| match status {
+                ExitStatus::Code(code) => Ended::Code(code),
+                ExitStatus::Signal(signal) => Ended::Signal(signal),
+            });
+            (key.pid, What::Exit(key.start.0, ended))
+        }
+        Event::OomVictim { pid } => (pid, What::OomVictim),
+    };
+    Happened { frame, pid: pid.0, what }
+}
+
+fn event(happened: &Happened) -> Event {
+    let pid = Pid(happened.pid);
+    let key = |start| ProcKey { pid, start: Ticks(start) };
+    match happened.what {
+        What::Exec(start) => Event::Exec { key: key(start) },
+        What::Exit(start, ended) => {
+            let status = ended.map(|ended| match ended {
+                Ended::Code(code) => ExitStatus::Code(code),
+                Ended::Signal(signal) => ExitStatus::Signal(signal),
+            });
+            Event::Exit { key: key(start), status }
+        }
+        What::OomVictim => Event::OomVictim { pid },
+    }
+}
+
+fn syscalls_of(counts: &SyscallCounts) -> [u64; 12] {
+    let SyscallCounts { brk, mmap_anon, mmap_file, munmap, mremap, madvise_free } = *counts;
+    let flow = |Flow { grown, shrunk }| [grown.0, shrunk.0];
+    let calls = |Calls { count, bytes }| [count, bytes.0];
+    let pairs =
+        [flow(brk), calls(mmap_anon), calls(mmap_file), calls(munmap), flow(mremap), calls(madvise_free)];
+    let mut all = [0; 12];
+    for (index, value) in pairs.into_iter().flatten().enumerate() {
+        all[index] = value;
+    }
+    all
+}
+
+fn syscalls(all: &[u64; 12]) -> SyscallCounts {
+    let flow = |at: usize| Flow { grown: Bytes(all[at]), shrunk: Bytes(all[at + 1]) };
+    let calls = |at: usize| Calls { count: all[at], bytes: Bytes(all[at + 1]) };
+    SyscallCounts {
+        brk: flow(0),
+        mmap_anon: calls(2),
+        mmap_file: calls(4),
+        munmap: calls(6),
+        mremap: flow(8),
+        madvise_free: calls(10),
+    }
+}
+
+mod decode;
+pub(super) use decode::Decoder;
+
+/// Readers of a column each.
+fn readers<const N: usize>(columns: &[Column; N]) -> [super::column::Reader<'_>; N] {
+    columns.each_ref().map(Column::reader)
+}

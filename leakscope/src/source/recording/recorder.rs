@@ -1,0 +1,333 @@
+//! Makes a recording of whatever a monitor sees and asks.
+//!
+//! It stands between the live source and directory and the monitor, passes everything on, and keeps what it passed:
+//! each batch as it came, who each process is (read once, when it is first seen and after an exec), and the room above
+//! its cgroup (whenever the monitor asks, and every ten seconds besides, for judges yet to come). Start reading at
+//! [`record()`].
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::delta::Encoder;
+use super::file::{BlockWriter, Start};
+use super::{CgroupRoom, Frame, cgroup_of, who};
+use crate::fault::Remedy;
+use crate::leak::{Limit, Room};
+use crate::process::{Directory, Host, Identity, Selector};
+use crate::source::{Batch, Event, HostMemory, Reading, Source, SourceKind};
+use crate::units::{Moment, Pid, ProcKey};
+
+/// How long a block lasts: what a crash may cost.
+const BLOCK_SPAN: Duration = Duration::from_secs(5);
+/// Readings and the like in a block, at which it is written early.
+const BLOCK_LENGTH: usize = 50_000;
+/// How often the room above a cgroup is read that nobody asks for.
+const ROOM_PERIOD: Duration = Duration::from_secs(10);
+/// Cgroups of which it is remembered when that was.
+const MAX_CGROUPS: usize = 1 << 16;
+/// Processes that are not selected and remembered as such.
+const MAX_REJECTED: usize = 1 << 16;
+
+/// What is kept, and how much of it.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Which processes.
+    pub selector: Selector,
+    /// A process that is left out: leakscope itself.
+    pub leave_out: Option<Pid>,
+    /// Whether command lines are reduced to the programs' names.
+    pub redact: bool,
+}
+
+/// What stands in for a source and a directory that are being recorded, and the hand on the recording.
+pub type Tap<S, D> = (Recording<S, D>, RecordingDirectory<D>, Recorder<D>);
+
+/// How much was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Batches.
+    pub batches: u64,
+    /// Readings of processes.
+    pub readings: u64,
+    /// Processes that were identified; one that called exec counts again.
+    pub processes: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// The source's side of a recording.
+pub struct Recording<S, D> {
+    source: S,
+    desk: Rc<RefCell<Desk<D>>>,
+}
+
+/// The directory's side of a recording.
+pub struct RecordingDirectory<D> {
+    desk: Rc<RefCell<Desk<D>>>,
+}
+
+/// The hand on a recording: ends it.
+pub struct Recorder<D> {
+    desk: Rc<RefCell<Desk<D>>>,
+}
+
+/// Opens the file of a new recording.
+///
+/// # Errors
+/// When there is a file of that name that is not empty, or none can be made.
+pub fn create(path: &Path) -> anyhow::Result<File> {
+    // For its owner alone: command lines may hold what is not for everybody.
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    let file = opened
+        .with_context(|| format!("recording to {}", path.display()))
+        .fix("name a file in a folder that is there and that you may write to")?;
+    let is = file.metadata().with_context(|| format!("recording to {}", path.display()))?;
+    if is.is_file() && is.len() > 0 {
+        return Err(anyhow::anyhow!("recording to {}: the file is there and is not empty", path.display()))
+            .fix("name another file, or remove this one");
+    }
+    Ok(file)
+}
+
+/// Records what passes between `source` and `directory` and whoever uses what this returns in their stead.
+///
+/// # Errors
+/// When the beginning cannot be written.
+pub fn record<S: Source, D: Directory>(
+    source: S,
+    directory: D,
+    terms: Terms,
+    out: Box<dyn Write>,
+) -> io::Result<Tap<S, D>> {
+    let uname = rustix::system::uname();
+    let start = Start {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        hostname: uname.nodename().to_string_lossy().into_owned(),
+        kernel: uname.release().to_string_lossy().into_owned(),
+        ebpf: source.kind() == SourceKind::Ebpf,
+        redacted: terms.redact,
+    };
+    let desk = Desk {
+        directory,
+        terms,
+        out: BlockWriter::new(out, &start)?,
+        encoder: Encoder::new(),
+        began: None,
+        frame: None,
+        known: HashMap::new(),
+        rejected: HashSet::new(),
+        rooms_read: HashMap::new(),
+        written: Written::default(),
+    };
+    let desk = Rc::new(RefCell::new(desk));
+    let recording = Recording { source, desk: Rc::clone(&desk) };
+    Ok((recording, RecordingDirectory { desk: Rc::clone(&desk) }, Recorder { desk }))
+}
+
+impl<S: Source, D: Directory> Source for Recording<S, D> {
+    fn kind(&self) -> SourceKind {
+        self.source.kind()
+    }
+
+    async fn next_batch(&mut self) -> anyhow::Result<Option<Batch>> {
+        // Whoever asks for the next batch has asked all there was to ask about the one before.
+        self.desk.borrow_mut().seal().context("writing the recording")?;
+        let Some(batch) = self.source.next_batch().await? else { return Ok(None) };
+        self.desk.borrow_mut().begin(&batch);
+        Ok(Some(batch))
+    }
+
+    fn inspect(&mut self, suspects: &[ProcKey]) -> anyhow::Result<()> {
+        self.source.inspect(suspects)
+    }
+}
+
+impl<D: Directory> Directory for RecordingDirectory<D> {
+    fn identify(&mut self, key: ProcKey) -> Option<Identity> {
+        self.desk.borrow_mut().identify(key)
+    }
+
+    fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room {
+        self.desk.borrow_mut().room(identity, host, at)
+    }
+}
+
+impl<D: Directory> Recorder<D> {
+    /// Writes what is left, and says how much was written in all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(&self) -> anyhow::Result<Written> {
+        let mut desk = self.desk.borrow_mut();
+        desk.seal().and_then(|()| desk.write()).context("writing the recording")?;
+        Ok(desk.so_far())
+    }
+
+    /// How much was written so far.
+    pub fn written(&self) -> Written {
+        self.desk.borrow().so_far()
+    }
+}
+
+/// Where both sides of a recording meet.
+struct Desk<D> {
+    directory: D,
+    terms: Terms,
+    out: BlockWriter,
+    encoder: Encoder,
+    /// When the first frame of the block was.
+    began: Option<Moment>,
+    /// The batch that is being judged, and what was asked meanwhile.
+    frame: Option<Frame>,
+    /// Processes that are kept, and who they are where that could be read. By pid: bounded by the pids there are.
+    known: HashMap<Pid, (ProcKey, Option<Identity>)>,
+    rejected: HashSet<ProcKey>,
+    rooms_read: HashMap<String, Moment>,
+    written: Written,
+}
+
+impl<D: Directory> Desk<D> {
+    fn so_far(&self) -> Written {
+        Written { bytes: self.out.written(), ..self.written }
+    }
+
+    fn begin(&mut self, batch: &Batch) {
+        let Batch { at, wall, host, readings, events, lost } = batch;
+        let (at, wall, host, lost) = (*at, *wall, *host, lost.clone());
+        let empty = Batch { at, wall, host, lost, readings: Vec::new(), events: Vec::new() };
+        self.frame = Some(Frame::new(empty));
+        let events: Vec<Event> = events.iter().filter(|event| self.note(event)).copied().collect();
+        let readings: Vec<Reading> =
+            readings.iter().filter(|reading| self.admit(reading.key)).cloned().collect();
+        for reading in &readings {
+            self.read_room(reading.key, &host, at);
+        }
+        if let Some(frame) = &mut self.frame {
+            (frame.batch.events, frame.batch.readings) = (events, readings);
+        }
+    }
+
+    /// Forgets whom an event makes another; whether it is to be kept.
+    fn note(&mut self, event: &Event) -> bool {
+        let all = self.terms.selector.is_empty();
+        match event {
+            Event::Exec { key } | Event::Exit { key, .. } => {
+                self.rejected.remove(key);
+                let kept = self.known.get(&key.pid).is_some_and(|(known, _)| known == key);
+                if kept {
+                    self.known.remove(&key.pid);
+                }
+                (kept || all) && self.terms.leave_out != Some(key.pid)
+            }
+            Event::OomVictim { pid } => all || self.known.contains_key(pid),
+        }
+    }
+
+    /// Whether the process is one to keep; learns who it is.
+    fn admit(&mut self, key: ProcKey) -> bool {
+        if self.known.get(&key.pid).is_some_and(|(known, _)| *known == key) {
+            return true;
+        }
+        if self.terms.leave_out == Some(key.pid) || self.rejected.contains(&key) {
+            return false;
+        }
+        let identity = self.directory.identify(key);
+        if !self.terms.selector.is_empty() {
+            let Some(identity) = &identity else { return false };
+            if !self.terms.selector.matches(identity) {
+                if self.rejected.len() >= MAX_REJECTED {
+                    // Exits that were lost left entries behind; whoever lives is looked at once more.
+                    self.rejected.clear();
+                }
+                self.rejected.insert(key);
+                return false;
+            }
+        }
+        if let Some(identity) = &identity {
+            self.keep(identity);
+        }
+        self.known.insert(key.pid, (key, identity));
+        true
+    }
+
+    fn keep(&mut self, identity: &Identity) {
+        let Some(frame) = &mut self.frame else { return };
+        let mut identity = identity.clone();
+        if self.terms.redact {
+            who::redact(&mut identity.cmdline);
+        }
+        frame.identities.push(identity);
+        self.written.processes += 1;
+    }
+
+    fn identify(&mut self, key: ProcKey) -> Option<Identity> {
+        match self.known.get(&key.pid) {
+            Some((known, Some(identity))) if *known == key => Some(identity.clone()),
+            Some((known, None)) if *known == key => {
+                let identity = self.directory.identify(key)?;
+                self.keep(&identity);
+                self.known.insert(key.pid, (key, Some(identity.clone())));
+                Some(identity)
+            }
+            _ => self.directory.identify(key),
+        }
+    }
+
+    fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room {
+        let room = self.directory.room(identity, host, at);
+        let cgroup = cgroup_of(identity);
+        if let Some(frame) = &mut self.frame
+            && !frame.rooms.iter().any(|kept| kept.cgroup == cgroup)
+        {
+            let kept = (room.limit != Limit::Host).then(|| room.clone());
+            frame.rooms.push(CgroupRoom { cgroup: cgroup.to_owned(), room: kept });
+        }
+        room
+    }
+
+    /// Reads the room above a process now and then, though nobody asks today.
+    fn read_room(&mut self, key: ProcKey, host: &HostMemory, at: Moment) {
+        let Some((_, Some(identity))) = self.known.get(&key.pid) else { return };
+        let cgroup = cgroup_of(identity);
+        if self.rooms_read.get(cgroup).is_some_and(|last| at.since(*last) < ROOM_PERIOD) {
+            return;
+        }
+        if self.rooms_read.len() >= MAX_CGROUPS {
+            self.rooms_read.clear();
+        }
+        self.rooms_read.insert(cgroup.to_owned(), at);
+        let host =
+            Host { size: host.total + host.swap_total, available: host.available, swap_free: host.swap_free };
+        let identity = identity.clone();
+        self.room(&identity, &host, at);
+    }
+
+    /// Puts the frame that was judged into the block, and writes the block when it is long enough.
+    fn seal(&mut self) -> io::Result<()> {
+        let Some(frame) = self.frame.take() else { return Ok(()) };
+        self.written.batches += 1;
+        self.written.readings += frame.batch.readings.len() as u64;
+        self.encoder.push(&frame);
+        let began = *self.began.get_or_insert(frame.batch.at);
+        if frame.batch.at.since(began) >= BLOCK_SPAN || self.encoder.len() >= BLOCK_LENGTH {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if self.encoder.len() > 0 {
+            self.out.write(&self.encoder.take())?;
+        }
+        self.began = None;
+        Ok(())
+    }
+}

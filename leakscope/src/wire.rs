@@ -1,0 +1,256 @@
+//! From arguments to a running command: opens the source that was asked for, hands everything over, prints what comes
+//! back and turns it into an exit status.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use leakscope::commands::analyze::Analyst;
+use leakscope::commands::present::{self, Destination, Terms};
+use leakscope::commands::{Interrupt, demo, doctor, hunt, kill, lab, record, watch};
+use leakscope::fault::Remedy;
+use leakscope::leak::Thresholds;
+use leakscope::monitor::{Config, Monitor};
+use leakscope::process::{LiveDirectory, ProcRoot, Selector};
+use leakscope::report::{Analysis, HostVerdict, ReportFormat, Told, check_report_place};
+use leakscope::source::{Live, OpenOptions, recording};
+use leakscope::ui::{Ui, Verbosity};
+use leakscope::units::Pid;
+
+use crate::cli::{
+    AnalyzeArgs, Command, DemoArgs, DoctorArgs, HuntArgs, KillArgs, ObserveArgs, Output, RecordArgs,
+    ReplayArgs, SourceChoice, Tracepoints, WatchArgs,
+};
+
+/// Nothing is leaking now, or the death is verified.
+const DONE: u8 = 0;
+/// A leak is still there, or the target was not killed.
+const REMAINS: u8 = 1;
+/// The job could not be done.
+const FAILED: u8 = 2;
+
+/// Runs a command and says with which status to exit.
+pub async fn run(command: Command, ui: &mut Ui) -> anyhow::Result<u8> {
+    let status = match command {
+        Command::Hunt(args) => hunt(args, ui).await,
+        Command::Watch(args) => watch(args, ui).await,
+        Command::Kill(args) => kill(args, ui).await,
+        Command::Record(args) => record(args, ui).await,
+        Command::Replay(args) => replay(args, ui).await,
+        Command::Analyze(args) => analyze(args, ui).await,
+        Command::Doctor(args) => doctor(&args, ui),
+        Command::Demo(args) => demo(args, ui).await,
+    }?;
+    ui.out_failure().fix("free some space, or send standard output elsewhere")?;
+    Ok(status)
+}
+
+async fn hunt(args: HuntArgs, ui: &mut Ui) -> anyhow::Result<u8> {
+    let json = args.format.format == Output::Json;
+    let options = args.options()?;
+    let destination = args.destination();
+    if let Some(destination) = &destination {
+        check_report_place(&destination.path)?;
+    }
+    let mut monitor = monitor(&args.observe, options.confirm, ui)?;
+    let hunted = hunt::run(&mut monitor, &options, ui, &mut |_, _| Ok(())).await?;
+    let mut incident = present::incident(&hunted, args.terms());
+    // What was found is shown even where its report cannot be written.
+    let written = match &destination {
+        Some(destination) if hunted.leak_confirmed() => present::write(&mut incident, destination, ui),
+        _ => Ok(()),
+    };
+    ui.out(&present::result(&incident.hunt, &hunted, json, ui)?);
+    written?;
+    if hunted.interrupted {
+        ui.say("interrupted: what is shown is what was seen until then");
+        return Ok(FAILED);
+    }
+    Ok(if hunted.leak_remains() { REMAINS } else { DONE })
+}
+
+async fn watch(args: WatchArgs, ui: &mut Ui) -> anyhow::Result<u8> {
+    let options = watch::Options {
+        interval: args.observe.interval,
+        duration: args.observe.duration,
+        json: args.format.format == Output::Json,
+        limit: args.limit.and_then(|limit| usize::try_from(limit).ok()),
+    };
+    let mut monitor = monitor(&args.observe, Thresholds::default().confirm, ui)?;
+    watch::run(&mut monitor, &options, ui).await?;
+    Ok(DONE)
+}
+
+async fn kill(args: KillArgs, ui: &mut Ui) -> anyhow::Result<u8> {
+    let how = args.grace.options(&args.protect)?;
+    let (victim, outcome) = kill::run(&args.target()?, &how).await?;
+    ui.out(&present::kill(&victim, &outcome, args.format.format == Output::Json, ui)?);
+    Ok(if outcome.is_dead() { DONE } else { REMAINS })
+}
+
+async fn record(args: RecordArgs, ui: &mut Ui) -> anyhow::Result<u8> {
+    let selector = args.observe.selection.selector(&ProcRoot::default())?;
+    let file = recording::create(&args.output)?;
+    let opened =
+        opened(&open(args.observe.source, args.observe.tracepoints, Some(args.observe.interval), ui), ui)?;
+    let leave_out = Some(Pid(std::process::id()));
+    let directory = LiveDirectory::new(ProcRoot::default(), args.observe.selection.pidfiles.clone());
+    let terms = recording::Terms { selector: selector.clone(), leave_out, redact: args.redact };
+    let (source, directory, recorder) = recording::record(opened, directory, terms, Box::new(file))
+        .with_context(|| format!("recording to {}", args.output.display()))?;
+    let mut monitor =
+        Monitor::new(source, directory, Config { thresholds: Thresholds::default(), selector, leave_out });
+    let recorded = record::run(&mut monitor, &recorder, args.options(), ui, &mut |_, _| ()).await;
+    let written = recorded.with_context(|| format!("recording to {}", args.output.display()))?;
+    ui.say(&format!("{}: {}", args.output.display(), record::line(&written, monitor.elapsed())));
+    Ok(DONE)
+}
+
+async fn replay(args: ReplayArgs, ui: &mut Ui) -> anyhow::Result<u8> {
+    let mut analyst = Analyst::new(args.confirm);
+    analyst.recording(&args.file, ui).await?;
+    tell(&analyst.finish(), args.format.format, ui)
+}
+
+async fn analyze(args: AnalyzeArgs, ui: &mut Ui) -> anyhow::Result<u8> {
+    let mut analyst = Analyst::new(args.confirm);
+    let mut failed = None;
+    for file in &args.files {
+        let judged = analyst.file(file, ui).await;
+        note(judged, &mut failed, ui);
+    }
+    if let Some(query) = args.query() {
+        let judged = analyst.prometheus(&query, jiff::Timestamp::now(), ui);
+        note(judged, &mut failed, ui);
+    }
+    let analysis = analyst.finish();
+    let Some(error) = failed else { return tell(&analysis, args.format.format, ui) };
+    // What could be judged is told, and the job was not done.
+    if !analysis.series.is_empty() {
+        tell(&analysis, args.format.format, ui)?;
+    }
+    Err(error)
+}
+
+/// Keeps the last failure, to end with; those before it are told at once.
+fn note(judged: anyhow::Result<()>, failed: &mut Option<anyhow::Error>, ui: &mut Ui) {
+    if let Err(error) = judged
+        && let Some(before) = failed.replace(error)
+    {
+        ui.error(&leakscope::fault::render(&before));
+    }
+}
+
+fn tell(analysis: &Analysis, format: Output, ui: &mut Ui) -> anyhow::Result<u8> {
+    let text = if format == Output::Json { analysis.to_json()? } else { analysis.to_text() };
+    ui.out(&text);
+    Ok(if analysis.verdict == HostVerdict::Leak { REMAINS } else { DONE })
+}
+
+fn doctor(args: &DoctorArgs, ui: &mut Ui) -> anyhow::Result<u8> {
+    let findings = doctor::examine();
+    ui.out(&doctor::show(&findings, args.format.format == Output::Json, ui)?);
+    Ok(if findings.usable() { DONE } else { REMAINS })
+}
+
+async fn demo(args: DemoArgs, ui: &mut Ui) -> anyhow::Result<u8> {
+    // From here on Ctrl-C no longer ends the program before the lab's files are gone.
+    let mut early = Interrupt::new()?;
+    let mut lab = lab::Lab::start(args.keep, args.walkthrough_paths)?;
+    let shown = demo_in(&mut lab, &args, &mut early, ui).await;
+    if args.keep {
+        let (folder, legit) = (lab.paths.folder.display(), lab.legit);
+        ui.say(&format!("kept: {folder}, and the legitimate app (to end it: kill {legit})"));
+    }
+    lab.finish().await;
+    shown
+}
+
+async fn demo_in(
+    lab: &mut lab::Lab,
+    args: &DemoArgs,
+    early: &mut Interrupt,
+    ui: &mut Ui,
+) -> anyhow::Result<u8> {
+    let json = args.format.format == Output::Json;
+    let observed = Observed {
+        source: open(args.source, args.tracepoints, None, ui),
+        selector: Selector::default(),
+        pidfiles: vec![lab.paths.leaky_pid.clone(), lab.paths.legit_pid.clone()],
+        confirm: args.confirm,
+    };
+    let mut monitor = observed.monitor(ui)?;
+    // Loading the kernel side takes a moment in which no signal is looked at.
+    tokio::task::yield_now().await;
+    tokio::select! {
+        biased;
+        () = early.received() => anyhow::bail!("interrupted before the lab was through"),
+        () = std::future::ready(()) => {}
+    }
+    let shown = demo::run(&mut monitor, lab, &demo::Options { confirm: args.confirm }, ui).await?;
+    let destination = Destination { path: lab.paths.report.clone(), format: ReportFormat::Text };
+    let terms = Terms { confirm: args.confirm, told: Told::Kill };
+    let mut incident = present::incident(&shown.hunted, terms);
+    let leak = shown.hunted.leak_confirmed();
+    let written = if leak { present::write(&mut incident, &destination, ui) } else { Ok(()) };
+    ui.out(&present::result(&incident.hunt, &shown.hunted, json, ui)?);
+    if leak && !json {
+        ui.out(&format!("\n{}", incident.render(ReportFormat::Text)?));
+    }
+    written?;
+    Ok(if shown.right { DONE } else { REMAINS })
+}
+
+fn open(source: SourceChoice, tracepoints: Tracepoints, interval: Option<Duration>, ui: &Ui) -> OpenOptions {
+    OpenOptions {
+        wanted: source.into(),
+        tracepoints: tracepoints.into(),
+        at_least_every: interval,
+        debug: ui.verbosity() == Verbosity::Debug,
+    }
+}
+
+/// The source, with its notes said.
+fn opened(options: &OpenOptions, ui: &mut Ui) -> anyhow::Result<Live> {
+    let opened = Live::open(options)?;
+    for note in &opened.notes {
+        ui.say(note);
+    }
+    Ok(opened.source)
+}
+
+/// What is observed, and by what.
+struct Observed {
+    source: OpenOptions,
+    selector: Selector,
+    /// Pid files that were named, besides those that are found.
+    pidfiles: Vec<PathBuf>,
+    confirm: Duration,
+}
+
+impl Observed {
+    fn monitor(self, ui: &mut Ui) -> anyhow::Result<Monitor<Live, LiveDirectory>> {
+        let source = opened(&self.source, ui)?;
+        let config = Config {
+            thresholds: Thresholds { confirm: self.confirm },
+            selector: self.selector,
+            leave_out: Some(Pid(std::process::id())),
+        };
+        let directory = LiveDirectory::new(ProcRoot::default(), self.pidfiles);
+        Ok(Monitor::new(source, directory, config))
+    }
+}
+
+fn monitor(
+    args: &ObserveArgs,
+    confirm: Duration,
+    ui: &mut Ui,
+) -> anyhow::Result<Monitor<Live, LiveDirectory>> {
+    let observed = Observed {
+        source: open(args.source, args.tracepoints, Some(args.interval), ui),
+        selector: args.selection.selector(&ProcRoot::default())?,
+        pidfiles: args.selection.pidfiles.clone(),
+        confirm,
+    };
+    observed.monitor(ui)
+}

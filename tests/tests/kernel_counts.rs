@@ -1,0 +1,438 @@
+//! The kernel side on the running kernel: it counts exactly, charges nobody for another one's memory, and leaves nothing
+//! behind. Needs root: without it these tests fail, they do not pass unseen.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use leakscope::source::{Event, ExitStatus, KernelOptions, KernelSource, Source as _, TracepointKind};
+use leakscope::units::{Bytes, Pid};
+use leakscope_tests::{Obedient, Watch, programs_held};
+
+/// What a process touches besides what it was told to: its own start, stacks of its threads.
+const SLACK: u64 = 400;
+/// Batches to wait for what must come: twenty seconds.
+const PATIENCE: usize = 200;
+
+fn open(kind: TracepointKind) -> Result<KernelSource> {
+    let options =
+        KernelOptions { period: Duration::from_millis(100), tracepoints: kind, ..KernelOptions::default() };
+    KernelSource::open(&options).map_err(|error| anyhow::anyhow!("{error}; fix: {}", error.fix))
+}
+
+fn start() -> Result<Obedient> {
+    Obedient::start(env!("CARGO_BIN_EXE_obedient"))
+}
+
+fn assert_counted(watch: &Watch, pid: Pid, pages: u64) {
+    let counted = watch.first_touch(pid);
+    assert!((pages..pages + SLACK).contains(&counted), "pid {pid}: {counted} faults, touched {pages} pages");
+}
+
+/// Each process touches its own number of pages, all at once, in rounds, and each is charged with its own.
+async fn eight_busy_processes(kind: TracepointKind) -> Result<()> {
+    let mut source = open(kind)?;
+    let mut watch = Watch::default();
+    watch.next(&mut source).await?;
+    let mut children = (0..8).map(|_| start()).collect::<Result<Vec<_>>>()?;
+    for _round in 0..5 {
+        for (n, child) in children.iter_mut().enumerate() {
+            child.tell(&format!("touch {}", 1000 * (n + 1)))?;
+        }
+        for child in &mut children {
+            child.wait_ok()?;
+        }
+    }
+    let pids: Vec<_> = children.iter().zip(1u64..).map(|(child, n)| (child.pid(), 5000 * n)).collect();
+    let all = |watch: &Watch| pids.iter().all(|(pid, pages)| watch.first_touch(*pid) >= *pages);
+    watch.until(&mut source, PATIENCE, "all faults counted", all).await?;
+    for (pid, pages) in &pids {
+        assert_counted(&watch, *pid, *pages);
+        let reading = &watch.last[pid];
+        assert!(reading.memory.anon >= Bytes(pages * 4096), "{reading:?}");
+        let grown = reading.kernel.and_then(|kernel| kernel.rss_anon).context("rss_stat was not seen")?.grown;
+        // Before 6.2 the counter is told every 64 faults; since then it is summed over batches of each CPU.
+        assert!(grown.as_f64() > 0.9 * (pages * 4096) as f64, "{reading:?}");
+    }
+    assert_eq!(watch.batch.map(|batch| batch.lost.causes), Some(vec![]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn eight_busy_processes_are_counted_exactly_by_btf_tracepoints() -> Result<()> {
+    eight_busy_processes(TracepointKind::Btf).await
+}
+
+#[tokio::test]
+async fn eight_busy_processes_are_counted_exactly_by_classic_tracepoints() -> Result<()> {
+    eight_busy_processes(TracepointKind::Classic).await
+}
+
+async fn threads_count_for_their_process(kind: TracepointKind) -> Result<()> {
+    let mut source = open(kind)?;
+    let mut watch = Watch::default();
+    watch.next(&mut source).await?;
+    let mut child = start()?;
+    for _round in 0..5 {
+        child.obey("threads 4 2000")?;
+    }
+    let pid = child.pid();
+    watch.until(&mut source, PATIENCE, "40,000 faults", |watch| watch.first_touch(pid) >= 40_000).await?;
+    assert_counted(&watch, pid, 40_000);
+    assert!(!watch.events.iter().any(|event| matches!(event, Event::Exit { key, .. } if key.pid == pid)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn threads_count_for_their_process_with_btf_tracepoints() -> Result<()> {
+    threads_count_for_their_process(TracepointKind::Btf).await
+}
+
+#[tokio::test]
+async fn threads_count_for_their_process_with_classic_tracepoints() -> Result<()> {
+    threads_count_for_their_process(TracepointKind::Classic).await
+}
+
+async fn forks_are_processes_of_their_own(kind: TracepointKind) -> Result<()> {
+    let mut source = open(kind)?;
+    let mut watch = Watch::default();
+    let mut parent = start()?;
+    parent.obey("touch 100")?;
+    let pid = parent.pid();
+    watch.until(&mut source, PATIENCE, "the parent", |watch| watch.last.contains_key(&pid)).await?;
+    let before = watch.first_touch(pid);
+    let known: Vec<Pid> = watch.last.keys().copied().collect();
+    parent.tell("fork 3000")?;
+    let child_of = |watch: &Watch| {
+        let new = watch.last.keys().filter(|pid| !known.contains(pid));
+        new.copied().find(|pid| (3000..3000 + SLACK).contains(&watch.first_touch(*pid)))
+    };
+    watch.until(&mut source, PATIENCE, "the child's faults", |watch| child_of(watch).is_some()).await?;
+    let child = child_of(&watch).context("the child")?;
+    let gone = |watch: &Watch| {
+        watch.events.iter().any(|event| matches!(event, Event::Exit { key, .. } if key.pid == child))
+    };
+    watch.until(&mut source, PATIENCE, "the child's end", gone).await?;
+    parent.wait_ok()?;
+    watch.next(&mut source).await?;
+    assert!(watch.first_touch(pid) < before + SLACK, "the parent paid for its child");
+    Ok(())
+}
+
+#[tokio::test]
+async fn forks_are_processes_of_their_own_with_btf_tracepoints() -> Result<()> {
+    forks_are_processes_of_their_own(TracepointKind::Btf).await
+}
+
+#[tokio::test]
+async fn forks_are_processes_of_their_own_with_classic_tracepoints() -> Result<()> {
+    forks_are_processes_of_their_own(TracepointKind::Classic).await
+}
+
+async fn an_exec_is_told_and_starts_the_counts_again(kind: TracepointKind) -> Result<()> {
+    let mut source = open(kind)?;
+    let mut watch = Watch::default();
+    let mut child = start()?;
+    child.obey("touch 5000")?;
+    let pid = child.pid();
+    watch.until(&mut source, PATIENCE, "the child", |watch| watch.last.contains_key(&pid)).await?;
+    let key = watch.key(pid)?;
+    child.obey("exec")?;
+    child.obey("touch 1000")?;
+    watch
+        .until(&mut source, PATIENCE, "the exec", |watch| watch.events.contains(&Event::Exec { key }))
+        .await?;
+    watch.until(&mut source, PATIENCE, "the faults after it", |watch| watch.first_touch(pid) >= 1000).await?;
+    assert_counted(&watch, pid, 1000);
+    assert_eq!(watch.key(pid)?, key, "an exec does not make another process");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_exec_is_told_and_starts_the_counts_again_with_btf_tracepoints() -> Result<()> {
+    an_exec_is_told_and_starts_the_counts_again(TracepointKind::Btf).await
+}
+
+#[tokio::test]
+async fn an_exec_is_told_and_starts_the_counts_again_with_classic_tracepoints() -> Result<()> {
+    an_exec_is_told_and_starts_the_counts_again(TracepointKind::Classic).await
+}
+
+/// The events that ended these processes, once all have come.
+async fn ends(kind: TracepointKind) -> Result<Vec<Option<ExitStatus>>> {
+    let mut source = open(kind)?;
+    let mut watch = Watch::default();
+    let mut by_status = start()?;
+    let mut by_signal = start()?;
+    let mut with_threads = start()?;
+    let pids = [by_status.pid(), by_signal.pid(), with_threads.pid()];
+    for child in [&mut by_status, &mut by_signal, &mut with_threads] {
+        child.obey("touch 10")?;
+    }
+    let all = |watch: &Watch| pids.iter().all(|pid| watch.last.contains_key(pid));
+    watch.until(&mut source, PATIENCE, "three processes", all).await?;
+    by_status.tell("exit 42")?;
+    by_signal.kill()?;
+    with_threads.obey("threads 3 10")?;
+    with_threads.tell("exit 7")?;
+    for child in [&mut by_status, &mut by_signal, &mut with_threads] {
+        child.wait()?;
+    }
+    let end_of = |watch: &Watch, pid: Pid| {
+        watch.events.iter().find_map(|event| match event {
+            Event::Exit { key, status } if key.pid == pid => Some((*key, *status)),
+            _ => None,
+        })
+    };
+    let gone = |watch: &Watch| pids.iter().all(|pid| end_of(watch, *pid).is_some());
+    watch.until(&mut source, PATIENCE, "three ends", gone).await?;
+    // Nothing brings them back.
+    for _ in 0..5 {
+        let ended = pids.map(|pid| end_of(&watch, pid).map(|(key, _)| key));
+        watch.next(&mut source).await?;
+        let readings = watch.batch.iter().flat_map(|batch| &batch.readings);
+        for reading in readings {
+            ensure!(!ended.contains(&Some(reading.key)), "{} came back", reading.key);
+        }
+    }
+    Ok(pids.iter().filter_map(|pid| end_of(&watch, *pid)).map(|(_, status)| status).collect())
+}
+
+#[tokio::test]
+async fn exit_statuses_and_signals_are_reported_by_btf_tracepoints() -> Result<()> {
+    let wanted = [ExitStatus::Code(42), ExitStatus::Signal(9), ExitStatus::Code(7)];
+    assert_eq!(ends(TracepointKind::Btf).await?, wanted.map(Some));
+    Ok(())
+}
+
+#[tokio::test]
+async fn ends_without_a_status_are_reported_by_classic_tracepoints() -> Result<()> {
+    assert_eq!(ends(TracepointKind::Classic).await?, [None; 3]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn identities_agree_with_proc() -> Result<()> {
+    let mut source = open(TracepointKind::Btf)?;
+    let mut watch = Watch::default();
+    let own = Pid(std::process::id());
+    let mut child = start()?;
+    child.obey("touch 500")?;
+    let pid = child.pid();
+    watch.until(&mut source, PATIENCE, "both", |watch| watch.first_touch(pid) >= 500).await?;
+    for pid in [own, pid] {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let after_name = stat.rsplit(')').next().context("stat")?;
+        // Field 22, counted from the third, which follows the name.
+        let start: u64 = after_name.split_whitespace().nth(19).context("start time")?.parse()?;
+        assert_eq!(watch.key(pid)?.start.0, start);
+    }
+    Ok(())
+}
+
+/// Tracepoints of the syscall tier that are attached.
+fn syscall_tracepoints(source: &KernelSource) -> Result<usize> {
+    let status = source.status()?;
+    Ok(status.attached.iter().filter(|attached| attached.tracepoint.starts_with("syscalls:")).count())
+}
+
+async fn syscalls_are_counted_exactly(kind: TracepointKind) -> Result<()> {
+    let mut source = open(kind)?;
+    let mut watch = Watch::default();
+    let mut child = start()?;
+    let mut other = start()?;
+    // What the run-time needs for itself is there after the first round.
+    for command in ["touch 10", "brk 4096", "mmap 4096", "munmap 4096", "mapfile 4096"] {
+        child.obey(command)?;
+        other.obey(command)?;
+    }
+    let pid = child.pid();
+    watch.until(&mut source, PATIENCE, "the child", |watch| watch.last.contains_key(&pid)).await?;
+    assert_eq!(syscall_tracepoints(&source)?, 0, "attached without a suspect");
+    source.inspect(&[watch.key(pid)?])?;
+    assert_eq!(syscall_tracepoints(&source)?, 10);
+    // Without BTF the first call shows where the heap ends.
+    child.obey("brk 0")?;
+    for command in [
+        "brk 1052672",
+        "brk -4096",
+        "mmap 204800",
+        "mmap 100",
+        "munmap 4096",
+        "munmap 204800",
+        "mapfile 8192",
+        "mremap 8192 40960",
+        "mremap 40960 8192",
+        "dontneed 81920",
+        "refused",
+    ] {
+        child.obey(command)?;
+        other.obey(command)?;
+    }
+    child.obey("touch 50")?;
+    let settled = |watch: &Watch| watch.faults.get(&pid).is_some_and(|steps| steps.len() >= 40);
+    watch.until(&mut source, PATIENCE, "the faults of the inspection", settled).await?;
+    watch.next(&mut source).await?;
+    let kernel = watch.last[&pid].kernel.context("counts")?;
+    let calls = kernel.syscalls.context("syscall counts")?;
+    assert_eq!((calls.brk.grown, calls.brk.shrunk), (Bytes(1_052_672), Bytes(4096)), "{calls:?}");
+    // 204,800 and a page; two to be moved; one to be given back; one to be touched.
+    assert_eq!(calls.mmap_anon.count, 6, "{calls:?}");
+    assert_eq!(
+        calls.mmap_anon.bytes,
+        Bytes(204_800 + 4096 + 8192 + 40_960 + 81_920 + 50 * 4096),
+        "{calls:?}"
+    );
+    assert_eq!((calls.mmap_file.count, calls.mmap_file.bytes), (1, Bytes(8192)), "{calls:?}");
+    assert_eq!(
+        (calls.munmap.count, calls.munmap.bytes),
+        (4, Bytes(4096 + 204_800 + 40_960 + 8192)),
+        "{calls:?}"
+    );
+    assert_eq!((calls.mremap.grown, calls.mremap.shrunk), (Bytes(32_768), Bytes(32_768)), "{calls:?}");
+    assert_eq!((calls.madvise_free.count, calls.madvise_free.bytes), (1, Bytes(81_920)), "{calls:?}");
+    assert!(watch.last[&other.pid()].kernel.is_none_or(|kernel| kernel.syscalls.is_none()));
+    source.inspect(&[])?;
+    assert_eq!(syscall_tracepoints(&source)?, 0, "attached after the last suspect");
+    Ok(())
+}
+
+#[tokio::test]
+async fn syscalls_are_counted_exactly_while_inspected_with_btf_tracepoints() -> Result<()> {
+    syscalls_are_counted_exactly(TracepointKind::Btf).await
+}
+
+#[tokio::test]
+async fn syscalls_are_counted_exactly_while_inspected_with_classic_tracepoints() -> Result<()> {
+    syscalls_are_counted_exactly(TracepointKind::Classic).await
+}
+
+#[tokio::test]
+async fn touching_page_after_page_shows_as_steps_of_a_page() -> Result<()> {
+    let mut source = open(TracepointKind::Auto)?;
+    let mut watch = Watch::default();
+    let mut child = start()?;
+    child.obey("touch 10")?;
+    let pid = child.pid();
+    watch.until(&mut source, PATIENCE, "the child", |watch| watch.last.contains_key(&pid)).await?;
+    source.inspect(&[watch.key(pid)?])?;
+    child.obey("touch 40")?;
+    let enough = |watch: &Watch| watch.faults.get(&pid).is_some_and(|steps| steps.len() >= 39);
+    watch.until(&mut source, PATIENCE, "40 faults", enough).await?;
+    let steps = &watch.faults[&pid];
+    let pages =
+        steps.iter().filter(|step| step.address_delta == 4096 && step.page_aligned && !step.after_gap);
+    assert!(pages.count() >= 39, "{steps:?}");
+    child.tell("exit 0")?;
+    child.wait()?;
+    watch.until(&mut source, PATIENCE, "its end", |watch| !watch.events.is_empty()).await?;
+    let gone = |watch: &Watch| {
+        watch.events.iter().any(|event| matches!(event, Event::Exit { key, .. } if key.pid == pid))
+    };
+    if !gone(&watch) {
+        watch.until(&mut source, PATIENCE, "its end", gone).await?;
+    }
+    assert_eq!(syscall_tracepoints(&source)?, 0, "the only suspect is gone");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_ring_is_counted_and_made_up_for() -> Result<()> {
+    let options = KernelOptions {
+        period: Duration::from_millis(500),
+        // Room for 128 records.
+        ring_bytes: Some(4096),
+        ..KernelOptions::default()
+    };
+    let mut source = KernelSource::open(&options).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let mut watch = Watch::default();
+    watch.next(&mut source).await?;
+    let mut early = start()?;
+    early.obey("touch 50")?;
+    let early_pid = early.pid();
+    watch.until(&mut source, PATIENCE, "the first", |watch| watch.first_touch(early_pid) >= 50).await?;
+    // Each leaves two records: it began, it ended.
+    for _ in 0..100 {
+        Command::new(env!("CARGO_BIN_EXE_obedient")).stdin(Stdio::null()).status()?;
+    }
+    // The ring is full now: one end and one beginning cannot be told.
+    early.kill()?;
+    early.wait()?;
+    let mut late = start()?;
+    late.obey("touch 50")?;
+    let late_pid = late.pid();
+    let made_up = |watch: &Watch| {
+        let ended = |event: &Event| matches!(event, Event::Exit { key, .. } if key.pid == early_pid);
+        watch.first_touch(late_pid) >= 50 && watch.events.iter().any(ended)
+    };
+    watch.until(&mut source, PATIENCE, "what the ring lost", made_up).await?;
+    let lost = watch.batch.as_ref().context("a batch")?.lost.clone();
+    assert!(
+        lost.causes.iter().any(|(cause, count)| cause.starts_with("no room in the ring") && *count > 0),
+        "{lost:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_programs_still_load_when_they_say_what_they_do() -> Result<()> {
+    for tracepoints in [TracepointKind::Btf, TracepointKind::Classic] {
+        let options = KernelOptions { tracepoints, debug: true, ..KernelOptions::default() };
+        let mut source = KernelSource::open(&options).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let mut watch = Watch::default();
+        let mut child = start()?;
+        child.obey("touch 10")?;
+        let pid = child.pid();
+        watch.until(&mut source, PATIENCE, "the child", |watch| watch.first_touch(pid) >= 10).await?;
+    }
+    Ok(())
+}
+
+fn still_loaded(ids: &[u32]) -> bool {
+    aya::programs::loaded_programs().flatten().any(|program| ids.contains(&program.id()))
+}
+
+/// The kernel frees programs a moment after their last descriptor is gone.
+async fn freed(ids: &[u32]) -> bool {
+    for _ in 0..100 {
+        if !still_loaded(ids) {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    false
+}
+
+#[tokio::test]
+async fn nothing_is_left_loaded_after_a_drop() -> Result<()> {
+    let mut source = open(TracepointKind::Auto)?;
+    let mut watch = Watch::default();
+    watch.next(&mut source).await?;
+    source.inspect(&[watch.key(Pid(std::process::id()))?])?;
+    let ids: Vec<u32> = source.status()?.attached.iter().filter_map(|attached| attached.id).collect();
+    assert!(ids.len() >= 15, "{ids:?}");
+    assert!(still_loaded(&ids));
+    drop(source);
+    assert!(freed(&ids).await, "left behind: {ids:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_left_loaded_after_a_kill() -> Result<()> {
+    use std::io::BufRead as _;
+    let mut holder = Command::new(env!("CARGO_BIN_EXE_hold_source"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()?;
+    let mut line = String::new();
+    let stdout = holder.stdout.take().context("stdout")?;
+    std::io::BufReader::new(stdout).read_line(&mut line)?;
+    assert_eq!(line, "ready\n");
+    let held = programs_held(Pid(holder.id()))?;
+    assert!(held.len() >= 15, "{held:?}");
+    assert!(still_loaded(&held));
+    holder.kill()?;
+    holder.wait()?;
+    assert!(freed(&held).await, "left behind by a killed process: {held:?}");
+    Ok(())
+}
