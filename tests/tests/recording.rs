@@ -96,8 +96,11 @@ fn a_replay_says_what_was_said_live(wanted: Wanted) {
         let (part, seen) = block_on(replayed(&file[..cut]));
         assert!(seen >= most && seen <= batches, "cut at {cut}: {seen} batches after {most}");
         most = seen;
-        let whole = &again[again.keys().find(|key| key.0 == Some(Pid(leaker.pid()))).expect("it is known")].1;
-        let part = &part[part.keys().find(|key| key.0 == Some(Pid(leaker.pid()))).expect("it is known")].1;
+        // On a quiet host the last kilobyte can hold most of the file, the leaker's first sample among it.
+        let none = Vec::new();
+        let part =
+            part.iter().find(|(key, _)| key.0 == Some(Pid(leaker.pid()))).map_or(&none, |(_, told)| &told.1);
+        let whole = &again.iter().find(|(key, _)| key.0 == Some(Pid(leaker.pid()))).expect("it is known").1.1;
         assert_eq!(part[..], whole[..part.len()], "cut at {cut}");
     }
     assert!(most > batches / 2, "{most} of {batches} batches");
