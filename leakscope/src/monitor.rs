@@ -212,8 +212,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
                 .map(|identity| self.directory.room(identity, &limits_of(&host), at))
                 .or_else(|| Some(limits_of(&host).room()));
         }
-        let room = tracked.room.as_ref().map_or_else(|| limits_of(&host).room().left, |room| room.left);
-        let sample = Sample { at, memory, host_shmem: Some(host.shmem), room: Some(room) };
+        let sample = Sample { at, memory, host_shmem: Some(host.shmem) };
         let before = (tracked.verdict.state, tracked.verdict.confirmed);
         tracked.observe(&sample);
         let verdict = &tracked.verdict;

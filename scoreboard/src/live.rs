@@ -51,7 +51,6 @@ pub fn sample(trace: &Trace, i: usize) -> Sample {
         at: Moment(3_600_000_000_000) + Duration::from_secs_f64(i as f64 * TICK_S),
         memory: trace.memory(i),
         host_shmem: Some(trace.host_shmem(i)),
-        room: Some(trace.room(i)),
     }
 }
 

@@ -8,7 +8,7 @@ use leakscope::leak::Memory;
 use leakscope::units::Bytes;
 
 use crate::dice::Dice;
-use crate::{GB, PAGE, TICK_S};
+use crate::{PAGE, TICK_S};
 
 /// A process while it is being made.
 #[derive(Clone, Debug)]
@@ -289,7 +289,8 @@ impl Process {
             let leaked = self.leak.last().copied().unwrap_or_default();
             most + leaked * dice.scale(0.5, 5.0)
         } else {
-            (3.0 * most).max(4.0 * GB)
+            // People size a container to what its program needs: a warm-up that ends just below the limit is no leak.
+            most * dice.scale(1.05, 5.0)
         };
         Trace { process: self, leaks, limit }
     }
@@ -324,12 +325,6 @@ impl Trace {
     /// The host's shared memory at tick `i`.
     pub fn host_shmem(&self, i: usize) -> Bytes {
         Bytes(whole(paged(self.process.host_shmem[i])))
-    }
-
-    /// What the limit leaves at tick `i`.
-    pub fn room(&self, i: usize) -> Bytes {
-        let memory = self.memory(i);
-        Bytes(whole(self.limit)) - memory.footprint() - memory.shmem
     }
 
     /// The resident set at tick `i`, in bytes: what most tools look at.

@@ -118,7 +118,11 @@ pub fn run(plan: &Plan) -> Vec<Row> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     let mut rows: Vec<(usize, Row)> = thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+        // A trace that panics is no trace that nobody judged.
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().flat_map(join).collect()
     });
     rows.sort_by_key(|(job, _)| *job);
     rows.into_iter().map(|(_, row)| row).collect()

@@ -151,9 +151,7 @@ impl Series {
             self.name.comm.clone_from(&row.name.comm);
         }
         let since = Duration::try_from_secs_f64(row.at_s - first).unwrap_or_default();
-        let left = row.room.as_ref().map(|room| room.left);
-        let sample =
-            Sample { at: Moment::default() + since, memory: row.memory, host_shmem: None, room: left };
+        let sample = Sample { at: Moment::default() + since, memory: row.memory, host_shmem: None };
         let before = self.verdict.take().unwrap_or_else(Verdict::learning);
         let verdict = self.detector.observe(&sample);
         if (before.state, before.confirmed) != (verdict.state, verdict.confirmed) {

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::judge::{Finding, Latch, judge, span_s};
+use super::judge::{Finding, Latch, Proof, judge, span_s};
 use super::label::{Aside, is_quiet, label};
 use super::pyramid::{Pyramid, TICK_S};
 use super::reading::{Quantum, Reading, narrow};
@@ -28,8 +28,10 @@ const REST_S: f64 = 1.25;
 /// Longest clean growth that `leaking` asks for, and `suspect`.
 const LEAKING: Duration = Duration::from_secs(60);
 const SUSPECT: Duration = Duration::from_secs(6);
-/// Growth faster than this (2 MB/s, in pages) needs twice the time: that is how bulk loads grow.
+/// Growth faster than this (2 MB/s, in pages) needs twice the time: that is how bulk loads grow. A leak that was proved
+/// below it stays one until it is clearly above.
 const BULK: f64 = 512.0;
+const CLEARLY_BULK: f64 = 1.25 * BULK;
 /// The time constant, in seconds, that a plateau hidden in the noise must at least have when `leaking` is said after
 /// a minute; where that cannot be shown, `leaking` needs twice the time.
 const NO_END_S: f64 = 1200.0;
@@ -52,6 +54,8 @@ pub struct Detector {
     quiet: u64,
     /// The last sample's moment and watched bytes: what holds until the next one.
     last: (Moment, Bytes),
+    /// The watched bytes at the last tick that was entered; a later sample of the same tick waits for the next.
+    entered: Bytes,
     steps: Steps,
     file: Aside,
     foreign: Aside,
@@ -77,6 +81,7 @@ impl Detector {
             ticks: 0,
             quiet: 0,
             last: (Moment::default(), Bytes::ZERO),
+            entered: Bytes::ZERO,
             steps: Steps::default(),
             file: Aside::default(),
             foreign: Aside::default(),
@@ -95,6 +100,7 @@ impl Detector {
                 let mut signal = Signal::starting_at(sample);
                 let value = signal.of(sample);
                 self.last = (sample.at, value);
+                self.entered = value;
                 Origin { at: sample.at, pages: pages(value), signal }
             }
         };
@@ -109,7 +115,7 @@ impl Detector {
             self.file.note(file, seconds);
             self.foreign.note(foreign, seconds);
             self.enter(&origin, tick, sample.at, value);
-            self.judge(&origin, value, sample.room);
+            self.judge(&origin, value);
         }
         self.last = (sample.at, value);
         self.verdict.clone()
@@ -132,6 +138,7 @@ impl Detector {
         self.ticks >= LEARNING_TICKS
             && quiet
             && !self.latch.is_on()
+            && self.entered == self.last.1
             && self.verdict.state == State::Steady
             && self.file.is_flat()
             && self.foreign.is_flat()
@@ -139,9 +146,9 @@ impl Detector {
 
     /// Fills the grid up to `tick` with the value that held, and enters `value` there.
     fn enter(&mut self, origin: &Origin, tick: u64, at: Moment, value: Bytes) {
-        let held = self.last.1;
+        let (entered, held) = (self.entered, self.last.1);
         let silent = tick - self.ticks;
-        let changed = value != held;
+        let changed = value != entered || held != entered;
         let offset = |value: Bytes| narrow(pages(value) - origin.pages);
         let was_settled = self.is_settled();
         let rested = self.quiet > 0;
@@ -152,7 +159,8 @@ impl Detector {
             closed = self.pyramid.extend(offset(held), silent);
         } else if changed {
             // The first movement: until now there was nothing to remember but how long it was still.
-            closed = self.pyramid.extend(offset(held), tick);
+            closed = self.pyramid.extend(offset(entered), tick - silent);
+            closed = closed.max(self.pyramid.extend(offset(held), silent));
         } else {
             return;
         }
@@ -160,12 +168,13 @@ impl Detector {
         if changed {
             // Steps that follow one another sample by sample may be a slope; only a step out of rest shows its size.
             let from_rest = rested || gap_s > REST_S;
-            self.steps.note(if from_rest { (pages(value) - pages(held)).abs() } else { 1.0 });
+            self.steps.note(if from_rest { (pages(value) - pages(entered)).abs() } else { 1.0 });
             if gap_s > GAP_S && !was_settled {
                 self.pyramid.restart_finer_than(gap_s / 4.0);
             }
         }
         closed = closed.max(self.pyramid.extend(offset(value), 1));
+        self.entered = value;
         let quantum = Quantum::of_step(self.steps.least());
         for (k, level) in self.pyramid.levels_mut().iter_mut().enumerate().take(closed) {
             level.reading = Reading::of(level, k, quantum);
@@ -173,18 +182,21 @@ impl Detector {
     }
 
     /// Judges what was entered, and makes the verdict.
-    fn judge(&mut self, origin: &Origin, value: Bytes, room: Option<Bytes>) {
+    fn judge(&mut self, origin: &Origin, value: Bytes) {
         let now_s = self.ticks as f64 * TICK_S;
         let size = pages(value);
         let offset = size - origin.pages;
-        let limit = room.map(|room| offset + pages(room));
         let levels = self.pyramid.levels();
-        let finding = judge(levels, offset, limit, origin.pages);
+        let finding = judge(levels, offset);
         if let Finding::Clean { level } = finding {
-            let reading = &levels[level].reading;
-            let verdict = self.clean(level);
+            let grown = f64::from(levels[level].reading.grown);
+            let mut verdict = self.clean(level);
             if verdict.state == State::Leaking {
-                self.latch.prove(now_s, offset, f64::from(reading.grown), span_s(reading, level));
+                let (span_s, confirmed) = (verdict.clean_growth.as_secs_f64(), verdict.confirmed);
+                let proof = Proof { at_s: now_s, value: offset, grown, span_s, confirmed };
+                let proof = self.latch.prove(proof);
+                verdict.clean_growth = seconds(proof.span_s);
+                verdict.confirmed = proof.confirmed;
             }
             if verdict.state == State::Leaking || !self.latch.doubt(now_s, offset, false) {
                 self.verdict = verdict;
@@ -205,8 +217,9 @@ impl Detector {
         let reading = &self.pyramid.levels()[k].reading;
         let span = seconds(span_s(reading, k));
         let slope = f64::from(reading.slope);
-        let factor = if slope > BULK { 2 } else { 1 };
-        let need = self.thresholds.confirm.min(LEAKING) * factor;
+        let bulk = if self.latch.is_on() { CLEARLY_BULK } else { BULK };
+        let factor = |bulk: f64| if slope > bulk { 2 } else { 1 };
+        let need = self.thresholds.confirm.min(LEAKING) * factor(bulk);
         let state =
             if span >= need * 2 || span >= need && no_end_in_sight(reading, k, self.thresholds.confirm) {
                 State::Leaking
@@ -215,7 +228,8 @@ impl Detector {
             } else {
                 State::Growing
             };
-        let confirmed = state == State::Leaking && span >= self.thresholds.confirm.saturating_mul(factor);
+        let confirmed =
+            state == State::Leaking && span >= self.thresholds.confirm.saturating_mul(factor(BULK));
         let evidence = Evidence::of(self.pyramid.levels(), k);
         Verdict { state, confirmed, clean_growth: span, rate: Some(rate(reading)), evidence }
     }

@@ -8,8 +8,6 @@
 use super::pyramid::{Level, width_s};
 use super::reading::Reading;
 
-/// A plateau nearer than this share of the limit is believed; a rise that would reach the limit first is not held.
-const PLATEAU_SHARE: f64 = 0.8;
 /// Growth must be this many times the largest thing that was ever given back.
 const RELEASES: f64 = 3.0;
 /// The latest growth must go on at this share of the rate.
@@ -46,9 +44,10 @@ pub(super) fn span_s(reading: &Reading, k: usize) -> f64 {
     f64::from(reading.buckets) * width_s(k)
 }
 
-/// Judges the levels; `now` is the value now, and `limit` the one at which memory would be exhausted, both in pages
-/// from the same origin; `origin` is what has to be added for an absolute size.
-pub(super) fn judge(levels: &[Level], now: f64, limit: Option<f64>, origin: f64) -> Finding {
+/// Judges the levels; `now` is the value now, in pages from the levels' origin.
+///
+/// How near the limit is has no say: a rise that bends is no leak because memory is short. Urgency is an axis of its own.
+pub(super) fn judge(levels: &[Level], now: f64) -> Finding {
     let mut held = false;
     let mut held_level = None;
     let mut plateau = None;
@@ -60,13 +59,10 @@ pub(super) fn judge(levels: &[Level], now: f64, limit: Option<f64>, origin: f64)
             continue;
         }
         if reading.bends {
-            let end = now + still_to_come(reading, k);
-            if limit.is_none_or(|limit| end + origin < PLATEAU_SHARE * (limit + origin)) {
-                held = true;
-                held_level = held_level.or(Some(k));
-                plateau = plateau.or(Some(end));
-                continue;
-            }
+            held = true;
+            held_level = held_level.or(Some(k));
+            plateau = plateau.or(Some(now + still_to_come(reading, k)));
+            continue;
         }
         // The bucket that is still open will have a floor no higher than the value now.
         let giving_back = f64::from(reading.last_floor) - now;
@@ -124,11 +120,17 @@ pub(super) struct Latch {
 
 /// When a leak was last proved, and by what.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Proof {
-    at_s: f64,
-    value: f64,
-    grown: f64,
-    span_s: f64,
+pub(super) struct Proof {
+    /// When, in seconds of the grid.
+    pub(super) at_s: f64,
+    /// Pages from the origin then.
+    pub(super) value: f64,
+    /// Pages grown over the longest span that proved it.
+    pub(super) grown: f64,
+    /// The longest span that proved it, in seconds.
+    pub(super) span_s: f64,
+    /// Whether any of its proofs was long enough for a confirmation.
+    pub(super) confirmed: bool,
 }
 
 impl Latch {
@@ -145,9 +147,17 @@ impl Latch {
         self.proved.map(|proof| now_s - proof.at_s)
     }
 
-    /// Notes a proof: growth by `grown` pages over `span_s` seconds.
-    pub(super) fn prove(&mut self, at_s: f64, value: f64, grown: f64, span_s: f64) {
-        self.proved = Some(Proof { at_s, value, grown, span_s });
+    /// Notes a proof. A leak that goes on is proved again and again, at times over a shorter span than before: what the
+    /// longer one showed stays shown.
+    pub(super) fn prove(&mut self, proof: Proof) -> Proof {
+        let proof = self.proved.map_or(proof, |before| Proof {
+            grown: before.grown.max(proof.grown),
+            span_s: before.span_s.max(proof.span_s),
+            confirmed: before.confirmed || proof.confirmed,
+            ..proof
+        });
+        self.proved = Some(proof);
+        proof
     }
 
     /// Takes the verdict back when half of the growth was given back, when the proof is too old, or, sooner, when the

@@ -62,8 +62,6 @@ pub struct Sample {
     /// Shared memory of the whole host then (`Shmem` of /proc/meminfo), where it was read. A process that maps a
     /// segment that was there before grows its `shmem` and not this, and does not leak.
     pub host_shmem: Option<Bytes>,
-    /// How many more bytes the tightest limit above the process would let it take; `None` where no limit was read.
-    pub room: Option<Bytes>,
 }
 
 /// What the detector asks for before it says `leaking`, and before a leak counts as confirmed.

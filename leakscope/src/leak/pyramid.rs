@@ -164,6 +164,7 @@ impl Pyramid {
         for (k, level) in self.levels.iter_mut().enumerate() {
             if width_s(k) < width_limit_s {
                 level.len = 0;
+                level.pending = None;
                 level.reading = Reading::default();
             }
         }

@@ -14,8 +14,6 @@ use crate::units::{Bytes, Moment};
 
 const KB: f64 = 1000.0;
 const MB: f64 = 1e6;
-/// The room that a roomy host leaves.
-const ROOM: Bytes = Bytes(64_000_000_000);
 
 /// Seconds as a moment of a machine that booted an hour before.
 fn at(seconds: f64) -> Moment {
@@ -24,12 +22,7 @@ fn at(seconds: f64) -> Moment {
 
 /// A sample that holds `anon` bytes of anonymous memory, in whole pages.
 fn sample(seconds: f64, anon: f64) -> Sample {
-    Sample {
-        at: at(seconds),
-        memory: Memory { anon: paged(anon), ..Memory::default() },
-        host_shmem: None,
-        room: Some(ROOM),
-    }
+    Sample { at: at(seconds), memory: Memory { anon: paged(anon), ..Memory::default() }, host_shmem: None }
 }
 
 /// Bytes as the kernel counts them.

@@ -268,3 +268,56 @@ fn a_leak_that_begins_inside_a_row_is_told_at_its_own_rate_and_not_at_the_rows()
         assert!((rate / (40.0 * KB) - 1.0).abs() < 0.1, "{rate} bytes a second after {quiet} s of quiet");
     }
 }
+
+/// A service that fills nine tenths of a container of 1 GB: nothing in it says leak but that the limit is near, which the
+/// detector is not told.
+#[test]
+fn a_warm_up_that_fills_its_container_is_held() {
+    for pace in [120.0, 300.0, 600.0] {
+        let heap = |s: f64| 700.0 * MB + 180.0 * MB * (1.0 - (-s / pace).exp()) + 4.0 * KB * noise(s);
+        let watch = Watch::confirming_after(300).watch((0.0, 60.0 * MINUTE), 0.25, heap);
+        assert_eq!(watch.confirmed(), None, "approaching its end with a time constant of {pace} s");
+    }
+}
+
+#[test]
+fn samples_that_come_faster_than_the_grid_lose_no_growth() {
+    // 10 Hz and an entry every half a second, at every phase: each entry may fall between two ticks of the grid.
+    for phase in 0..5 {
+        let entries = |s: f64| 10.0 * MB + 12_288.0 * ((s + f64::from(phase) * 0.1) / 0.5 + 1e-6).floor();
+        let watch = Watch::confirming_after(60).watch((0.0, 180.0), 0.1, entries);
+        let leaking = watch.reached(State::Leaking).unwrap_or_else(|| panic!("found at phase {phase}"));
+        assert!(leaking <= 130.0, "{leaking} at phase {phase}");
+    }
+}
+
+#[test]
+fn a_confirmation_stands_as_long_as_the_leak_does() {
+    let cases: [&dyn Fn(f64) -> f64; 2] = [&|s| 100.0 * MB + 2.1 * MB * s + 2.0 * MB * noise(s), &|s| {
+        100.0 * MB + 50.0 * KB * s + 1.0 * MB * noise(s)
+    }];
+    for heap in cases {
+        let watch = Watch::confirming_after(300).watch((0.0, 20.0 * MINUTE), 0.25, heap);
+        let confirmed = watch.confirmed().expect("confirmed");
+        let after = watch.said.iter().filter(|said| said.at_s >= confirmed);
+        let lost = after.into_iter().find(|said| !said.verdict.confirmed).map(|said| said.at_s);
+        assert_eq!(lost, None, "confirmed at {confirmed} s");
+    }
+}
+
+#[test]
+fn a_leak_of_shared_memory_stays_one_when_others_free_theirs() {
+    let mut watch = Watch::confirming_after(300);
+    for tick in 0..4 * 1200_u64 {
+        let seconds = tick as f64 / 4.0;
+        let mut sample = sample(seconds, 15.0 * MB);
+        sample.memory.shmem = paged(100.0 * KB * seconds);
+        // The host's count is read once a second.
+        let others = if seconds < 400.0 { 3000.0 * MB } else { 1000.0 * MB };
+        sample.host_shmem = Some(paged(others) + paged(100.0 * KB * seconds.floor()));
+        watch.see(&sample);
+    }
+    assert!(watch.last().confirmed, "{:?}", watch.last());
+    let rate = watch.last().rate.expect("a rate").mean.0;
+    assert!((rate / (100.0 * KB) - 1.0).abs() < 0.03, "{rate}");
+}
