@@ -83,7 +83,8 @@ fn header_jumps(steps: &[FaultStep]) -> Vec<Jump> {
         if step.page_aligned {
             continue;
         }
-        let bytes = u64::try_from(way).unwrap_or(0);
+        // Upwards in the heap; large entries are mappings of their own, and each new one lies below the last.
+        let bytes = way.unsigned_abs();
         if from_header && bytes > 0 && bytes <= LARGEST {
             jumps.push(Jump { bytes, after: time });
         }
@@ -229,6 +230,22 @@ mod tests {
             let found = cadence(&heap(size, period, 64 * 4096 / size), None).unwrap();
             assert_eq!(found, Cadence { bytes: Some(size), period });
         }
+    }
+
+    #[test]
+    fn entries_that_are_mappings_of_their_own_are_found_going_down() {
+        // 200 KB: the header at the mapping's start, then its pages, and the next mapping below.
+        let (length, period) = (200_704_u64, Duration::from_secs(1));
+        let mut faults = Vec::new();
+        for entry in 0..12_u32 {
+            let begin = 0x7fff_0000_0000 - u64::from(entry) * length;
+            faults.push((period * entry, begin + 8));
+            for page in 1..49 {
+                faults.push((period * entry + Duration::from_micros(3 * page), begin + page * 4096));
+            }
+        }
+        let found = cadence(&steps(&faults), None).unwrap();
+        assert_eq!(found, Cadence { bytes: Some(length), period });
     }
 
     #[test]

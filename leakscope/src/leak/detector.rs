@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::judge::{Finding, Latch, Proof, judge, span_s};
 use super::label::{Aside, is_quiet, label};
-use super::pyramid::{Pyramid, TICK_S};
+use super::pyramid::{DEPTH, Pyramid, TICK_S};
 use super::reading::{Quantum, Reading, narrow};
 use super::signal::{Signal, bytes, bytes_per_s, pages};
 use super::{Evidence, Rate, Sample, State, Thresholds, Verdict};
@@ -35,8 +35,10 @@ const CLEARLY_BULK: f64 = 1.25 * BULK;
 /// The time constant, in seconds, that a plateau hidden in the noise must at least have when `leaking` is said after
 /// a minute; where that cannot be shown, `leaking` needs twice the time.
 const NO_END_S: f64 = 1200.0;
-/// Standard errors of the slope on each side of the rate.
-const INTERVAL: f64 = 1.8;
+/// Standard errors of the slope on each side of the rate: of a full row, and how many more for each bucket that a row is
+/// short of. A row of 8 gets the 2.4 that Student's t has at 7 degrees of freedom; a full one less than t's 2.1, because
+/// the error is made from increments, whose scatter is larger than that about the line.
+const INTERVAL: (f64, f64) = (1.5, 0.12);
 
 /// Judges one process.
 ///
@@ -272,7 +274,9 @@ fn no_end_in_sight(reading: &Reading, k: usize, confirm: Duration) -> bool {
 
 /// The growth rate that a level shows, with its interval.
 fn rate(reading: &Reading) -> Rate {
-    let (slope, margin) = (f64::from(reading.slope), INTERVAL * f64::from(reading.error));
+    let short_of_full = DEPTH as f64 - f64::from(reading.buckets);
+    let margin = (INTERVAL.0 + INTERVAL.1 * short_of_full) * f64::from(reading.error);
+    let slope = f64::from(reading.slope);
     let rate = |pages_per_s: f64| BytesPerSec(bytes_per_s(pages_per_s));
     Rate { mean: rate(slope), low: rate(slope - margin), high: rate(slope + margin) }
 }
