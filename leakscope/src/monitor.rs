@@ -6,6 +6,7 @@
 //! bounded by [`history::CAPACITY`]. Start reading at [`Monitor::step`].
 
 mod finding;
+mod groups;
 mod history;
 #[cfg(test)]
 mod tests;
@@ -17,8 +18,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use finding::Finding;
+pub use groups::{Group, GroupTransition};
 pub use history::{CAPACITY as HISTORY_CAPACITY, Point};
 pub use tracked::Tracked;
+
+use groups::Groups;
 
 use crate::leak::{Sample, State, Thresholds, TimeToOom, time_to_oom};
 use crate::process::{Directory, Host, Identity, Selector};
@@ -30,6 +34,10 @@ const MAX_INSPECTED: usize = 64;
 
 /// How many processes that are not selected are remembered as such.
 const MAX_REJECTED: usize = 65_536;
+
+/// How long a process must have lived under our eyes before it is asked whose worker it is: most of those that a build
+/// or a shell starts are gone by then.
+const WORKER_AFTER: Duration = Duration::from_secs(2);
 
 /// How many exits are remembered, for a kill that asks how its victim ended.
 const EXITS_KEPT: usize = 256;
@@ -66,6 +74,8 @@ pub struct Tick {
     pub wall: Timestamp,
     /// Verdicts that changed, in the order of the processes' keys.
     pub transitions: Vec<Transition>,
+    /// The same of services.
+    pub group_transitions: Vec<GroupTransition>,
     /// Pids that the kernel's OOM killer chose.
     pub oom_victims: Vec<Pid>,
     /// Processes that ended or became another program, as they were last known.
@@ -84,6 +94,7 @@ pub struct Monitor<S, D> {
     /// Processes whose verdict may change while their memory does not.
     unsettled: BTreeSet<ProcKey>,
     inspected: BTreeSet<ProcKey>,
+    groups: Groups,
     exits: VecDeque<(ProcKey, Option<ExitStatus>)>,
     began: Option<(Moment, Timestamp, HostMemory)>,
     now: Option<(Moment, Timestamp, HostMemory)>,
@@ -96,12 +107,13 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         Self {
             source,
             directory,
-            config,
             processes: HashMap::new(),
             by_pid: HashMap::new(),
             rejected: HashSet::new(),
             unsettled: BTreeSet::new(),
             inspected: BTreeSet::new(),
+            groups: Groups::new(config.thresholds),
+            config,
             exits: VecDeque::new(),
             began: None,
             now: None,
@@ -123,7 +135,14 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         self.began.get_or_insert((at, wall, host));
         self.now = Some((at, wall, host));
         self.lost = lost;
-        let mut tick = Tick { at, wall, transitions: Vec::new(), oom_victims: Vec::new(), ended: Vec::new() };
+        let mut tick = Tick {
+            at,
+            wall,
+            transitions: Vec::new(),
+            group_transitions: Vec::new(),
+            oom_victims: Vec::new(),
+            ended: Vec::new(),
+        };
 
         for event in events {
             match event {
@@ -149,6 +168,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         for key in silent {
             self.judge(key, None, &mut tick);
         }
+        tick.group_transitions = self.groups.judge(at);
         self.inspect_suspects()?;
         Ok(tick)
     }
@@ -188,6 +208,9 @@ impl<S: Source, D: Directory> Monitor<S, D> {
     fn forget(&mut self, key: ProcKey) -> Option<(ProcKey, Tracked)> {
         self.rejected.remove(&key);
         self.unsettled.remove(&key);
+        if let Some((at, ..)) = self.now {
+            self.groups.leave(key, at);
+        }
         if self.by_pid.get(&key.pid) == Some(&key) {
             self.by_pid.remove(&key.pid);
         }
@@ -199,6 +222,17 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         let Some((at, _, host)) = self.now else { return };
         let Some(tracked) = self.processes.get_mut(&key) else { return };
         if let Some(reading) = reading {
+            let seen_at = tracked.seen_at(at);
+            if self.groups.knows(key) {
+                self.groups.take(key, reading.memory.footprint());
+            } else if !tracked.asked_for_service && at.since(seen_at) >= WORKER_AFTER {
+                tracked.asked_for_service = true;
+                tracked.identity = tracked.identity.take().or_else(|| self.directory.identify(key));
+                if let Some(identity) = &tracked.identity {
+                    let before = self.began.is_some_and(|(began, ..)| seen_at == began);
+                    self.groups.join(identity, reading.memory.footprint(), before);
+                }
+            }
             tracked.take(reading);
         }
         let Some(memory) = tracked.memory() else { return };
@@ -249,6 +283,22 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             self.inspected = wanted;
         }
         Ok(())
+    }
+
+    /// The services whose workers grow together and none of which is told alone, as far as they come into question.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        let leaks_alone = |key: ProcKey| {
+            self.processes.get(&key).is_some_and(|tracked| tracked.verdict.state == State::Leaking)
+        };
+        self.groups
+            .iter()
+            .filter(|group| group.verdict.state.severity() > 0 && group.len() > 1)
+            .filter(move |group| !group.workers().any(leaks_alone))
+    }
+
+    /// Workers whose service is not judged, because too many services are.
+    pub fn ungrouped(&self) -> u64 {
+        self.groups.left_out()
     }
 
     /// Whether everybody who was named by pid or pid file has gone, so that there is nothing left to see.

@@ -26,6 +26,9 @@ pub struct Tracked {
     pub confirmed_at: Option<Moment>,
     /// How many readings there were of it.
     pub samples: u64,
+    /// Whether it was looked whose worker it is.
+    pub(super) asked_for_service: bool,
+    seen_at: Option<Moment>,
     detector: Detector,
     reading: Option<Reading>,
     /// The newest page faults, while it is inspected.
@@ -42,11 +45,18 @@ impl Tracked {
             suspected_at: None,
             confirmed_at: None,
             samples: 0,
+            asked_for_service: false,
+            seen_at: None,
             detector: Detector::new(thresholds),
             reading: None,
             faults: VecDeque::new(),
             history: History::default(),
         }
+    }
+
+    /// When it was first read; now, if it never was.
+    pub(super) fn seen_at(&mut self, now: Moment) -> Moment {
+        *self.seen_at.get_or_insert(now)
     }
 
     pub(super) fn take(&mut self, mut reading: Reading) {
