@@ -83,6 +83,26 @@ pub fn judge_confirmed_after(trace: &Trace, confirm_s: u64, every: usize) -> Out
     scorer.finish()
 }
 
+/// What becomes of a trace that is looked at from its middle on, by the detector as it is (`leaking`), and by a rule that
+/// lets the past speak: growth that is straight for 15 seconds counts as a leak when, at its rate, a process of this age
+/// would have grown to between half and one and a half times of what it holds.
+pub fn judge_by_the_past(second_half: &Trace, every: usize) -> [Outcome; 2] {
+    const SOON: Duration = Duration::from_secs(15);
+    let mut scorers = [Scorer::of(second_half), Scorer::of(second_half)];
+    watch(second_half, detector(), every, |at_s, verdict| {
+        let leaking = claim(verdict).filter(|_| Tier::Leaking.claims(verdict));
+        let explains = |claim: &Claim| {
+            let held = second_half.memory(crate::process::ticks(at_s)).footprint().as_f64();
+            (0.5..1.5).contains(&(claim.rate * (second_half.age_s() + at_s) / held.max(1.0)))
+        };
+        let soon = Tier::Suspect.claims(verdict) && verdict.clean_growth >= SOON;
+        let by_the_past = leaking.or_else(|| claim(verdict).filter(|claim| soon && explains(claim)));
+        scorers[0].note(at_s, leaking);
+        scorers[1].note(at_s, by_the_past);
+    });
+    scorers.map(Scorer::finish)
+}
+
 fn claim(verdict: &Verdict) -> Option<Claim> {
     let rate = verdict.rate.as_ref()?;
     Some(Claim { rate: rate.mean.0, interval: Some((rate.low.0, rate.high.0)) })

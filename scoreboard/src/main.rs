@@ -35,6 +35,9 @@ struct Arguments {
     /// Show what it costs to wait: the detector alone, confirming after 15 seconds to half an hour
     #[arg(long, conflicts_with_all = ["no_baselines", "check", "write_headline"])]
     curve: bool,
+    /// Show what a process's age tells somebody who comes when it has run for a while: the detector, and a rule that uses it
+    #[arg(long, conflicts_with_all = ["no_baselines", "check", "write_headline", "curve"])]
+    past: bool,
     /// Print the figures as JSON
     #[arg(long)]
     json: bool,
@@ -63,6 +66,7 @@ fn scoreboard(arguments: &Arguments) -> Result<()> {
         seeds: (arguments.first_seed..arguments.first_seed + arguments.seeds).collect(),
         every: if arguments.once_a_second { 4 } else { 1 },
         judges: match (arguments.curve, arguments.no_baselines) {
+            _ if arguments.past => Judges::ThePast,
             (true, _) => Judges::WaitingTimes,
             (_, true) => Judges::Detector,
             _ => Judges::DetectorAndRules,
@@ -75,7 +79,7 @@ fn scoreboard(arguments: &Arguments) -> Result<()> {
     } else {
         print(&plan, &rows, &cost);
     }
-    if plan.judges == Judges::WaitingTimes {
+    if matches!(plan.judges, Judges::WaitingTimes | Judges::ThePast) {
         return Ok(());
     }
     let now = Headline::of(&rows);
@@ -133,7 +137,7 @@ fn print(plan: &Plan, rows: &[Row], cost: &cost::Cost) {
          doubles above 2 MB/s. FPleak: accused before the onset, or at first with a rate off by more than three times. ETA\n\
          error at the verdict, median/p90. coverage: intervals that hold the true rate, at the verdict/at the last claim.\n"
     );
-    if plan.judges == Judges::WaitingTimes {
+    if matches!(plan.judges, Judges::WaitingTimes | Judges::ThePast) {
         return;
     }
     println!("{}", kind_table(&rows.iter().collect::<Vec<_>>()));

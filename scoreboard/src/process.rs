@@ -292,7 +292,7 @@ impl Process {
             // People size a container to what its program needs: a warm-up that ends just below the limit is no leak.
             most * dice.scale(1.05, 5.0)
         };
-        Trace { process: self, leaks, limit }
+        Trace { process: self, leaks, limit, age_s: 0.0 }
     }
 }
 
@@ -302,9 +302,31 @@ pub struct Trace {
     process: Process,
     leaks: bool,
     limit: f64,
+    /// How old it was before the first tick.
+    age_s: f64,
 }
 
 impl Trace {
+    /// The same trace as somebody sees it who comes when half of it is over.
+    #[must_use]
+    pub fn second_half(mut self) -> Self {
+        let half = self.ticks() / 2;
+        let p = &mut self.process;
+        for row in [&mut p.anon, &mut p.file, &mut p.shmem, &mut p.host_shmem, &mut p.swap, &mut p.leak] {
+            row.drain(..half);
+        }
+        let gone_s = half as f64 * TICK_S;
+        self.age_s = gone_s;
+        p.onset_s = (p.onset_s - gone_s).max(0.0);
+        p.stop_s = p.stop_s.map(|stop| (stop - gone_s).max(0.0));
+        self
+    }
+
+    /// How old the process was at its first tick, in seconds.
+    pub const fn age_s(&self) -> f64 {
+        self.age_s
+    }
+
     /// Ticks that it has.
     pub fn ticks(&self) -> usize {
         self.process.anon.len()

@@ -30,6 +30,8 @@ pub enum Judges {
     Detector,
     /// The same, and the rules in use elsewhere.
     DetectorAndRules,
+    /// The detector, and one that takes the process's age into account, on what is left of each trace at its middle.
+    ThePast,
     /// The detector with waiting times from 15 seconds to half an hour: what it costs to wait.
     WaitingTimes,
 }
@@ -69,6 +71,11 @@ pub fn detectors(judges: Judges) -> Vec<Judge> {
     if judges == Judges::WaitingTimes {
         // All on the same leaks, those long enough for five minutes: else the longest wait would see the easiest.
         return WAIT_NAMES.map(|name| judge((name, Tier::Confirmed))).into();
+    }
+    if judges == Judges::ThePast {
+        return ["attached late: leaking", "attached late: by the past"]
+            .map(|name| judge((name, Tier::Leaking)))
+            .into();
     }
     let own = [
         ("leakscope suspect (6 s)", Tier::Suspect),
@@ -129,11 +136,15 @@ pub fn run(plan: &Plan) -> Vec<Row> {
 }
 
 fn judge(kind: Kind, seed: u64, plan: &Plan) -> Row {
-    let trace = kind.trace(seed);
+    let mut trace = kind.trace(seed);
+    if plan.judges == Judges::ThePast {
+        trace = trace.second_half();
+    }
     let own = || live::judge(&trace, plan.every).into_iter();
     let outcomes = match plan.judges {
         Judges::Detector => own().collect(),
         Judges::DetectorAndRules => own().chain(RULES.iter().map(|rule| rule.judge(&trace))).collect(),
+        Judges::ThePast => live::judge_by_the_past(&trace, plan.every).into(),
         Judges::WaitingTimes => {
             let after = |confirm_s| live::judge_confirmed_after(&trace, confirm_s, plan.every);
             WAITS_S.into_iter().map(after).collect()
