@@ -154,11 +154,11 @@ impl Spawned {
     }
 
     fn identity(&self) -> Identity {
-        ProcRoot::default().identify(Pid(self.0.id())).unwrap()
+        ProcRoot::default().identify(Pid(self.0.id())).expect("it was just started")
     }
 
     fn lives(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_none()
+        self.0.try_wait().expect("a child can be waited for").is_none()
     }
 }
 
