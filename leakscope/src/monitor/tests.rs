@@ -245,6 +245,8 @@ async fn processes_that_grow_under_one_limit_share_its_room() {
     let batches = (0..100).map(|tick| batch(tick, readings(tick), Vec::new())).collect();
     let mut monitor = monitor(batches, config());
     play(&mut monitor).await;
+    assert_eq!(monitor.worst(|key| key == other), Some(other), "among those asked for only");
+    assert_eq!(monitor.worst(|_| false), None);
     let eta = |key| monitor.time_to_oom(key).unwrap().eta.as_secs_f64();
     assert!((eta(one) / eta(apart) - 0.5).abs() < 0.05, "{} against {}", eta(one), eta(apart));
     assert!((eta(one) / eta(other) - 1.0).abs() < 0.05);
