@@ -40,7 +40,7 @@ const MAX_REJECTED: usize = 65_536;
 const WORKER_AFTER: Duration = Duration::from_secs(2);
 
 /// How many exits are remembered, for a kill that asks how its victim ended.
-const EXITS_KEPT: usize = 256;
+const EXITS_KEPT: usize = 1024;
 
 /// What the monitor is told once.
 pub struct Config {
@@ -96,6 +96,8 @@ pub struct Monitor<S, D> {
     inspected: BTreeSet<ProcKey>,
     groups: Groups,
     exits: VecDeque<(ProcKey, Option<ExitStatus>)>,
+    /// How many processes were ever judged.
+    met: usize,
     began: Option<(Moment, Timestamp, HostMemory)>,
     now: Option<(Moment, Timestamp, HostMemory)>,
     lost: Lost,
@@ -115,6 +117,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             groups: Groups::new(config.thresholds),
             config,
             exits: VecDeque::new(),
+            met: 0,
             began: None,
             now: None,
             lost: Lost::default(),
@@ -146,7 +149,12 @@ impl<S: Source, D: Directory> Monitor<S, D> {
 
         for event in events {
             match event {
-                Event::Exec { key } => tick.ended.extend(self.forget(key)),
+                Event::Exec { key } => {
+                    let before = self.forget(key);
+                    // The same process goes on as another program, and is met again.
+                    self.met -= usize::from(before.is_some());
+                    tick.ended.extend(before);
+                }
                 Event::Exit { key, status } => {
                     tick.ended.extend(self.forget(key));
                     if self.exits.len() == EXITS_KEPT {
@@ -202,6 +210,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         }
         self.by_pid.insert(key.pid, key);
         self.processes.insert(key, tracked);
+        self.met += 1;
         true
     }
 
@@ -323,6 +332,22 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             tracked.identity = self.directory.identify(key);
         }
         tracked.identity.as_ref()
+    }
+
+    /// Reads anew who a process is: its user, its cgroup and its pid file may have changed since it was first looked at.
+    /// Another program under the same key is not taken: it is not the one that was judged.
+    pub fn identify_again(&mut self, key: ProcKey) {
+        let Some(tracked) = self.processes.get_mut(&key) else { return };
+        self.directory.refresh();
+        let Some(now) = self.directory.identify(key) else { return };
+        if tracked.identity.as_ref().is_none_or(|before| before.runs_the_same(&now)) {
+            tracked.identity = Some(now);
+        }
+    }
+
+    /// How many processes were judged since the start, those that have ended included.
+    pub fn met(&self) -> usize {
+        self.met
     }
 
     /// When the process would reach the tightest limit above it, together with those that grow under the same limit.

@@ -26,6 +26,8 @@ pub struct Ui {
     pub color: bool,
     progress_on_terminal: bool,
     progress_shown: bool,
+    /// A question that waits for its answer.
+    question: Option<String>,
     out_closed: bool,
     out_error: Option<std::io::Error>,
 }
@@ -42,6 +44,7 @@ impl Ui {
             color: color.unwrap_or_else(|| std::io::stdout().is_terminal() && !plain),
             progress_on_terminal: verbosity >= Verbosity::Normal && std::io::stderr().is_terminal(),
             progress_shown: false,
+            question: None,
             out_closed: false,
             out_error: None,
         }
@@ -96,7 +99,10 @@ impl Ui {
     fn say_at(&mut self, level: Verbosity, text: &str) {
         if self.verbosity >= level {
             self.clear_progress();
-            write_stderr(&format!("{text}\n"));
+            match &self.question {
+                Some(question) => write_stderr(&format!("\n{text}\n{question}")),
+                None => write_stderr(&format!("{text}\n")),
+            }
         }
     }
 
@@ -116,21 +122,32 @@ impl Ui {
         }
     }
 
-    /// Asks a question on the terminal and waits for the answer; `None` when there is nobody to ask.
-    pub async fn ask(&mut self, question: &str) -> Option<bool> {
+    /// Asks a question on the terminal; `None` when there is nobody to ask. The answer is waited for with what is given
+    /// back (`None`: it could not be read). Until [`Self::asked`] is called the question stands again below whatever is
+    /// said meanwhile.
+    pub fn ask(&mut self, question: &str) -> Option<impl Future<Output = Option<bool>> + use<>> {
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             return None;
         }
         self.clear_progress();
-        write_stderr(&format!("{question} [y/N] "));
+        let question = format!("{question} [y/N] ");
+        write_stderr(&question);
+        self.question = Some(question);
         let answer = tokio::task::spawn_blocking(|| {
             let mut line = String::new();
             std::io::stdin().read_line(&mut line).map(|_| line)
         });
-        match answer.await {
-            Ok(Ok(line)) => Some(matches!(line.trim(), "y" | "Y" | "yes" | "Yes")),
-            _ => None,
-        }
+        Some(async {
+            match answer.await {
+                Ok(Ok(line)) => Some(matches!(line.trim(), "y" | "Y" | "yes" | "Yes")),
+                _ => None,
+            }
+        })
+    }
+
+    /// The question was answered, or does not matter any more.
+    pub fn asked(&mut self) {
+        self.question = None;
     }
 
     /// Columns of standard output's terminal.

@@ -13,7 +13,7 @@ use leakscope::leak::Thresholds;
 use leakscope::monitor::{Config, Monitor};
 use leakscope::process::{LiveDirectory, ProcRoot, Selector};
 use leakscope::report::{Analysis, HostVerdict, ReportFormat, Told, check_report_place};
-use leakscope::source::{Live, OpenOptions, recording};
+use leakscope::source::{Live, OpenOptions, Wanted, recording};
 use leakscope::ui::{Ui, Verbosity};
 use leakscope::units::Pid;
 
@@ -83,7 +83,15 @@ async fn watch(args: WatchArgs, ui: &mut Ui) -> anyhow::Result<u8> {
 
 async fn kill(args: KillArgs, ui: &mut Ui) -> anyhow::Result<u8> {
     let how = args.grace.options(&args.protect)?;
-    let (victim, outcome) = kill::run(&args.target()?, &how).await?;
+    let victim = kill::identify(&ProcRoot::default(), &args.target()?)?;
+    // The kernel side tells how the victim ended, where it works; a kill needs it not.
+    let source = if how.dry_run {
+        Err("a dry run".to_owned())
+    } else {
+        let wanted = OpenOptions { wanted: Wanted::Ebpf, ..OpenOptions::default() };
+        Live::open(&wanted).map(|opened| opened.source).map_err(|error| format!("{error:#}"))
+    };
+    let outcome = kill::run(&victim, &how, source).await?;
     ui.out(&present::kill(&victim, &outcome, args.format.format == Output::Json, ui)?);
     Ok(if outcome.is_dead() { DONE } else { REMAINS })
 }

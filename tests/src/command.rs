@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -98,10 +99,11 @@ impl Workload {
         Self::interpreted("python3", name, program)
     }
 
-    /// Starts a Node program; `None` where there is no Node.
-    pub fn node(name: &str, program: &str) -> Option<Self> {
-        Command::new("node").arg("--version").output().ok()?;
-        Some(Self::interpreted("node", name, program))
+    /// Starts a Node program; fails the test where there is no Node.
+    pub fn node(name: &str, program: &str) -> Self {
+        let there = Command::new("node").arg("--version").output().is_ok();
+        assert!(there, "there is no node: install it (`cargo xtask setup`, apt-get install nodejs)");
+        Self::interpreted("node", name, program)
     }
 
     fn interpreted(interpreter: &str, name: &str, program: &str) -> Self {
@@ -177,6 +179,50 @@ pub fn file(folder: &Path, name: &str, content: &str) -> String {
         .and_then(|mut file| file.write_all(content.as_bytes()))
         .expect("the file is written");
     path.to_string_lossy().into_owned()
+}
+
+/// A terminal: what runs on it is asked and answers as at a keyboard.
+#[derive(Debug)]
+pub struct Terminal {
+    keyboard: fs::File,
+    line: OwnedFd,
+    seen: String,
+}
+
+impl Terminal {
+    /// Opens one.
+    pub fn open() -> Self {
+        let (mut keyboard, mut line) = (-1, -1);
+        let none = std::ptr::null_mut();
+        // SAFETY: both descriptors are written to variables of ours, and nothing else is asked for.
+        let opened =
+            unsafe { libc::openpty(&raw mut keyboard, &raw mut line, none, none.cast(), none.cast()) };
+        assert_eq!(opened, 0, "no terminal: {}", std::io::Error::last_os_error());
+        // SAFETY: openpty has just opened it, for nobody else.
+        let keyboard = unsafe { OwnedFd::from_raw_fd(keyboard) };
+        // SAFETY: as before.
+        let line = unsafe { OwnedFd::from_raw_fd(line) };
+        Self { keyboard: keyboard.into(), line, seen: String::new() }
+    }
+
+    /// The end that a program has as its standard input or error.
+    pub fn line(&self) -> Stdio {
+        self.line.try_clone().expect("a descriptor can be copied").into()
+    }
+
+    /// Waits until the program has written `text`.
+    pub fn wait_for(&mut self, text: &str) {
+        let mut buffer = [0; 4096];
+        while !self.seen.contains(text) {
+            let length = self.keyboard.read(&mut buffer).expect("a terminal can be read");
+            self.seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+    }
+
+    /// Types this.
+    pub fn type_in(&mut self, text: &str) {
+        self.keyboard.write_all(text.as_bytes()).expect("a terminal can be written to");
+    }
 }
 
 /// Waits until `done` holds, and fails the test when it does not within a generous time.

@@ -104,6 +104,19 @@ fn a_report_that_cannot_be_written_is_said_before_the_hunt_begins() {
 }
 
 #[test]
+fn an_older_report_that_only_its_owner_may_move_is_said_before_the_hunt_begins() {
+    let folder = folder();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o1777);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let report = file(folder.path(), "report.txt", "root's\n");
+    let ran = run_as_nobody(&["hunt", "--source", "procfs", "--timeout", "1s", "--report", &report]);
+    assert_refused(&ran, &["error:", &report, "only the owner", "fix:"]);
+    let own = folder.path().join("other.txt").to_string_lossy().into_owned();
+    let ran = run_as_nobody(&["hunt", "--source", "procfs", "--timeout", "1s", "--report", &own]);
+    assert_eq!(ran.code(), 0, "a name that is free is no reason to refuse: {}", ran.stderr);
+}
+
+#[test]
 fn without_root_auto_falls_back_to_proc_and_says_what_is_lost() {
     let ran = run_as_nobody(&["watch", "--json", "--duration", "2s"]);
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
@@ -163,9 +176,12 @@ fn ctrl_c_ends_a_watch_cleanly_with_status_0() {
 fn a_hunt_whose_processes_have_all_gone_ends_early() {
     let mut quiet = Workload::python("short.py", "import time\nprint('ready', flush=True)\ntime.sleep(3)\n");
     quiet.wait_for_line();
+    let (began, _) = leakscope::source::now();
     let ran =
         run(&["hunt", "--no-report", "--source", "procfs", "--timeout", "10m", "--pid", &quiet.pid_text()]);
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    let took = leakscope::source::now().0.since(began);
+    assert!(took < Duration::from_secs(60), "it lived for 3 s, and the hunt for {took:?}");
 }
 
 #[test]

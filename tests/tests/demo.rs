@@ -3,6 +3,8 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use leakscope_tests::command::{Ran, leakscope, pause, require_root, run, suspect};
 
 #[test]
@@ -16,16 +18,41 @@ fn the_demo_finds_kills_and_proves_and_leaves_only_the_report() {
     let pid = u32::try_from(action["pid"].as_u64().unwrap()).unwrap();
     let leaker = suspect(&json, pid).unwrap_or_else(|| panic!("{json:#}"));
     assert_eq!(leaker["cmdline"][1], "cache_service.py", "{leaker:#}");
-    let rate = leaker["rate_bytes_per_s"].as_f64().unwrap();
-    assert!((46_000.0..=56_400.0).contains(&rate), "rate {rate}");
+    let measured = |name: &str| leaker[name].as_f64().unwrap_or_else(|| panic!("no {name}: {leaker:#}"));
+    let rate = measured("rate_bytes_per_s");
+    assert!((rate / 51_200.0 - 1.0).abs() <= 0.1, "rate {rate}");
+    assert!(measured("suspected_after_s") <= 10.0, "{leaker:#}");
+    assert!(measured("confirmed_after_s") <= 25.0, "{leaker:#}");
+    assert_cadence(&leaker["cadence"]);
     assert!(leaker["kernel"]["explained"].as_f64().unwrap() >= 0.8, "{leaker:#}");
+    // `lab: legit_app.py (pid 4243, …) sleeps`
+    let legit = ran.stderr.split("legit_app.py (pid ").nth(1).and_then(|rest| rest.split(',').next());
+    let legit: u32 = legit.and_then(|pid| pid.parse().ok()).unwrap_or_else(|| panic!("{}", ran.stderr));
+    let bystanders = action["bystanders"].as_array().unwrap();
+    let app = bystanders.iter().find(|bystander| bystander["pid"] == legit);
+    let app = app.unwrap_or_else(|| panic!("the legitimate app is no bystander: {action:#}"));
+    assert_eq!((app["alive"].as_bool(), app["same_process"].as_bool()), (Some(true), Some(true)));
     let report = json["report"].as_str().unwrap();
     let text = std::fs::read_to_string(report).unwrap();
     assert!(text.contains("cache_service.py"), "{text}");
+    assert!(text.contains("SIGTERM was sent to"), "{text}");
+    assert!(text.contains("OOM killer would have chosen"), "{text}");
     let folder = std::path::Path::new(report).parent().unwrap();
     let left: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["incident-report.txt"]);
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Where the page faults carry a rhythm it is the program's own: 10 KB and the header of a string, each 0.2 s.
+fn assert_cadence(cadence: &Value) {
+    if cadence.is_null() {
+        return;
+    }
+    let period = cadence["period_s"].as_f64().expect("a rhythm has a period");
+    assert!((period / 0.2 - 1.0).abs() <= 0.05, "{cadence:#}");
+    if let Some(bytes) = cadence["bytes"].as_u64() {
+        assert!((10_240..=10_400).contains(&bytes), "{cadence:#}");
+    }
 }
 
 #[test]

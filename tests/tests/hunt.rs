@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use leakscope_tests::command::{Ran, Workload, file, folder, leakscope, pause, require_root, run, suspect};
+use leakscope_tests::command::{
+    Ran, Terminal, Workload, file, folder, leakscope, pause, require_root, run, suspect,
+};
 use serde_json::Value;
 
 /// 10 KB, five times a second, kept for ever: 51.2 KB/s.
@@ -85,11 +87,8 @@ fn a_leaking_python_service_is_named_and_its_look_alike_is_not() {
 #[test]
 fn a_leaking_node_program_is_named() {
     require_root();
-    let Some(leaker) = Workload::node("server.js", NODE_LEAK) else {
-        println!("not run: there is no Node on this machine");
-        return;
-    };
-    let quiet = Workload::node("server.js", "setInterval(() => {}, 60000);\n").unwrap();
+    let leaker = Workload::node("server.js", NODE_LEAK);
+    let quiet = Workload::node("server.js", "setInterval(() => {}, 60000);\n");
     let ran = hunt(&[leaker.pid_text(), quiet.pid_text()], &[]);
     let json = ran.json();
     assert_rate(assert_proven(&json, leaker.pid()), 1_048_576.0, 0.1);
@@ -157,10 +156,8 @@ fn a_hunt_that_may_kill_ends_the_leaker_and_leaves_the_look_alike() {
         "--yes",
         "--grace",
         "5s",
-        "--pid",
-        &leaker.pid_text(),
-        "--pid",
-        &quiet.pid_text(),
+        "--pidfile",
+        &file(folder.path(), "leaky.pid", &leaker.pid_text()),
         "--report",
         report.to_str().unwrap(),
     ]);
@@ -176,7 +173,7 @@ fn a_hunt_that_may_kill_ends_the_leaker_and_leaves_the_look_alike() {
         .unwrap()
         .iter()
         .find(|bystander| bystander["pid"] == quiet.pid())
-        .unwrap_or_else(|| panic!("the look-alike is no bystander: {action:#}"));
+        .unwrap_or_else(|| panic!("the look-alike, which nobody selected, is no bystander: {action:#}"));
     assert_eq!((&bystander["alive"], &bystander["same_process"]), (&Value::Bool(true), &Value::Bool(true)));
     assert!(!leaker.lives());
     assert!(quiet.lives());
@@ -187,6 +184,86 @@ fn a_hunt_that_may_kill_ends_the_leaker_and_leaves_the_look_alike() {
             .map(|heading| text.find(heading).unwrap_or_else(|| panic!("no {heading} in\n{text}")))
             .collect();
     assert!(headings.is_sorted(), "{text}");
+    let signal = text.find("SIGTERM was sent to").unwrap_or_else(|| panic!("no signal in\n{text}"));
+    assert!(text.find("leak confirmed").expect("in the timeline") < signal, "{text}");
+    assert!(text.contains("right before the signal"), "memory was not measured around it:\n{text}");
+    let memory = &action["memory"];
+    assert!(memory["host_available_after_bytes"].as_u64() > Some(0), "{memory:#}");
+    let names: Vec<_> = action["checks"].as_array().unwrap().iter().map(|check| &check["check"]).collect();
+    for name in ["death", "memory", "bystanders", "exit-event"] {
+        assert!(names.iter().any(|check| *check == name), "no check {name}: {action:#}");
+    }
+}
+
+#[test]
+fn a_yes_that_takes_half_a_minute_still_kills_what_still_leaks() {
+    require_root();
+    let mut leaker = Workload::python("service.py", PYTHON_LEAK);
+    let mut terminal = Terminal::open();
+    let child = leakscope()
+        .args(["hunt", "--json", "--no-report", "--confirm", "8s", "--timeout", "5m", "--kill"])
+        .args(["--pid", &leaker.pid_text()])
+        .stdin(terminal.line())
+        .stderr(terminal.line())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    terminal.wait_for("[y/N]");
+    pause(Duration::from_secs(35));
+    terminal.type_in("y\n");
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    let json = ran.json();
+    assert_eq!(json["actions"][0]["outcome"], "killed", "{json:#}");
+    assert_eq!(ran.code(), 0);
+    assert!(!leaker.lives());
+}
+
+#[test]
+fn a_leak_that_waits_for_the_grace_of_another_one_is_killed_after_it() {
+    require_root();
+    // Deaf to SIGTERM, so that all of its grace goes by; the other one gives up root before it is confirmed.
+    let deaf = format!("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n{PYTHON_LEAK}");
+    let dropping = PYTHON_LEAK.replace(
+        "    kept.append",
+        "    if len(kept) == 38:\n        import os; os.setuid(65534)\n    kept.append",
+    );
+    let mut first = Workload::python("deaf.py", &deaf);
+    let mut second = Workload::python("dropping.py", &dropping);
+    let mut args = vec!["hunt", "--json", "--no-report", "--all", "--kill", "--yes", "--confirm", "10s"];
+    let (one, other) = (first.pid_text(), second.pid_text());
+    args.extend(["--grace", "20s", "--timeout", "2m", "--pid", &one, "--pid", &other]);
+    let ran = run(&args);
+    let json = ran.json();
+    for workload in [&first, &second] {
+        let actions = json["actions"].as_array().unwrap();
+        let action = actions.iter().find(|action| action["pid"] == workload.pid());
+        assert_eq!(action.map(|action| &action["outcome"]), Some(&Value::from("killed")), "{json:#}");
+    }
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert!(!first.lives() && !second.lives());
+}
+
+#[test]
+fn a_leak_that_becomes_another_program_does_not_remain() {
+    require_root();
+    let leaves = "import os, time\nkept = []\nfor _ in range(85):\n    kept.append('x' * 20480)\n    time.sleep(0.2)\nos.execvp('sleep', ['sleep', '1000'])\n";
+    let mut leaker = Workload::python("leaves.py", leaves);
+    let ran = run(&[
+        "hunt",
+        "--json",
+        "--no-report",
+        "--all",
+        "--confirm",
+        "8s",
+        "--timeout",
+        "25s",
+        "--pid",
+        &leaker.pid_text(),
+    ]);
+    assert_eq!(ran.json()["verdict"], "leak", "{}", ran.stdout);
+    assert!(ran.stderr.contains("became another program"), "{}", ran.stderr);
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert!(leaker.lives());
 }
 
 #[test]
@@ -259,7 +336,11 @@ fn ctrl_c_in_the_grace_stops_the_escalation_and_the_process_lives() {
     let ran: Ran = child.wait_with_output().unwrap().into();
     assert_eq!(ran.code(), 2, "{}", ran.stdout);
     let json = ran.json();
-    assert_eq!(json["actions"][0]["outcome"], "failed", "{json:#}");
+    let action = &json["actions"][0];
+    assert_eq!(action["outcome"], "failed", "{json:#}");
+    assert_eq!(action["signal"], "SIGTERM", "what was sent is said: {action:#}");
+    assert!(action["detail"].as_str().unwrap().contains("interrupted after SIGTERM"), "{action:#}");
+    assert!(action["checks"].as_array().unwrap().len() > 5, "what was checked is said: {action:#}");
     assert!(leaker.lives(), "SIGKILL followed an interruption");
 }
 
@@ -282,7 +363,7 @@ fn a_leaker_that_its_keeper_starts_again_is_reported_with_its_new_pid() {
     require_root();
     let folder = folder();
     file(folder.path(), "service.py", PYTHON_LEAK);
-    file(folder.path(), "keeper.sh", "while :; do python3 service.py & echo $! > pid; wait; done\n");
+    file(folder.path(), "keeper.sh", "while :; do python3 service.py & echo $! > pid; wait; sleep 1; done\n");
     let mut command = Command::new("sh");
     command.arg("keeper.sh").current_dir(folder.path());
     let keeper = Workload::start(command, folder);

@@ -5,8 +5,8 @@
 //! systemd does it. Start reading at [`end`].
 
 use std::io;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::pin::{Pin, pin};
+use std::time::Duration;
 
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
@@ -14,11 +14,15 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
+use super::bystander::Lookalikes;
 use super::guard::Protections;
-use super::outcome::{Bystander, Check, Outcome, OutcomeKind};
+use super::memory::{Before, judge};
+use super::outcome::{Check, Outcome, OutcomeKind};
+use super::successor::Succession;
 use super::victim::{Refusal, Victim};
-use crate::process::{Identity, Limits, ProcRoot};
-use crate::source::ExitStatus;
+use crate::process::{Identity, ProcRoot};
+use crate::source::{ExitStatus, now};
+use crate::units::Moment;
 
 /// How long a process may take to die of SIGKILL: it cannot refuse, but the kernel may have memory to give back and
 /// a sleep in the disk's queue to finish.
@@ -26,6 +30,8 @@ const AFTER_KILL: Duration = Duration::from_secs(10);
 /// How long a dead process's parent is given to collect it before it is called a zombie, and how often it is looked.
 const UNTIL_REAPED: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// What a signal that was sent already is given when the kill is called off: most processes need a millisecond.
+const LAST_LOOK: Duration = Duration::from_millis(250);
 
 /// How a kill goes about it.
 #[derive(Clone, Debug)]
@@ -39,7 +45,10 @@ pub struct KillOptions {
     /// What must not be killed.
     pub protections: Protections,
     /// Processes to be found alive afterwards.
-    pub bystanders: Vec<Identity>,
+    pub bystanders: Lookalikes,
+    /// How long after the death it is looked whether somebody starts it again: systemd waits 100 ms unless told
+    /// otherwise, and a second or two is what units that were told have.
+    pub successor_within: Duration,
 }
 
 impl Default for KillOptions {
@@ -49,23 +58,31 @@ impl Default for KillOptions {
             escalate: true,
             dry_run: false,
             protections: Protections::default(),
-            bystanders: Vec::new(),
+            bystanders: Lookalikes::default(),
+            successor_within: Duration::from_secs(4),
         }
     }
 }
 
-/// Takes hold of the process that `expected` describes and ends it. Whatever happens is an outcome.
-pub async fn end(proc: &ProcRoot, expected: &Identity, options: &KillOptions) -> Outcome {
+/// Takes hold of the process that `expected` describes and ends it. Whatever happens is an outcome. When `cancel`
+/// completes, no further signal is sent, and the outcome says how it stood then.
+pub async fn end(
+    proc: &ProcRoot,
+    expected: &Identity,
+    options: &KillOptions,
+    cancel: impl Future<Output = ()>,
+) -> Outcome {
     match Victim::open(proc, expected) {
-        Ok(victim) => kill(victim, options).await,
+        Ok(victim) => kill(victim, options, cancel).await,
         Err(refusal) => refusal.into_outcome(expected),
     }
 }
 
-/// Ends a victim, and verifies its death.
+/// Ends a victim, verifies its death, and looks who is started in its place.
 ///
 /// Needs a tokio runtime with I/O and time. When the future is dropped, no further signal is sent.
-pub async fn kill(victim: Victim, options: &KillOptions) -> Outcome {
+pub async fn kill(victim: Victim, options: &KillOptions, cancel: impl Future<Output = ()>) -> Outcome {
+    let mut cancel = pin!(cancel);
     let mut outcome = Outcome::new(victim.identity().key, OutcomeKind::Failed, "");
     let before = Before::read(&victim);
     // Armed before the signal: afterwards there must be nothing left that can fail.
@@ -74,49 +91,54 @@ pub async fn kill(victim: Victim, options: &KillOptions) -> Outcome {
         Ok(watch) => watch,
         Err(error) => return failed(outcome, format!("watching the pidfd: {error}"), None),
     };
-    let started = match terminate(&victim, options, &mut outcome) {
-        Ok(started) => started,
+    let signalled = match terminate(&victim, options, &mut outcome) {
+        Ok(signalled) => signalled,
         Err(stop) => return *stop,
     };
     outcome.memory = before.memory;
-    let mut dead = wait(&victim, &watch, options.grace).await;
-    if matches!(dead, Ok(false)) && options.escalate {
-        match escalate(&victim, &mut outcome) {
-            Ok(()) => dead = wait(&victim, &watch, AFTER_KILL).await,
+    let mut ended = wait(&victim, &watch, options.grace, cancel.as_mut()).await;
+    if matches!(ended, Ok(Waited::Alive)) && options.escalate {
+        match escalate(&victim, options, &mut outcome) {
+            Ok(()) => ended = wait(&victim, &watch, AFTER_KILL, cancel.as_mut()).await,
             Err(detail) => return finish(&victim, options, failed(outcome, detail, None)),
         }
     }
-    match dead {
-        Ok(true) => {}
-        Ok(false) => {
-            let detail = survived(&victim, options, &outcome);
+    let cancelled = match ended {
+        Ok(Waited::Dead { cancelled }) => cancelled,
+        other => {
+            let detail = not_dead(&victim, options, &outcome, other);
             return finish(&victim, options, failed(outcome, detail, None));
         }
-        Err(error) => {
-            let detail = format!("waiting on the pidfd: {error}");
-            return finish(&victim, options, failed(outcome, detail, None));
+    };
+    let (died, died_at) = now();
+    outcome.died_after_s = Some(died.since(signalled));
+    outcome.died_at = Some(died_at);
+    outcome.reaped = Some(reaped(&victim).await);
+    verify_death(&victim, &mut outcome);
+    outcome.memory = before.after(&victim, died).await;
+    let (returned, check) = judge(&outcome.memory);
+    outcome.memory_returned_bytes = returned;
+    outcome.checks.extend(check);
+    if !cancelled {
+        let succession =
+            Succession::new(victim.proc(), victim.identity(), &options.bystanders, signalled, died);
+        tokio::select! {
+            biased;
+            () = cancel => {}
+            found = succession.wait(options.successor_within) => outcome.respawned_as = found,
         }
     }
-    outcome.died_after_s = Some(started.elapsed());
-    outcome.reaped = Some(reaped(&victim).await);
-    verify_death(&victim, &before, &mut outcome);
     finish(&victim, options, outcome)
 }
 
 /// Checks everything and sends SIGTERM; what stands against it ends the action.
-fn terminate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> Result<Instant, Box<Outcome>> {
+fn terminate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> Result<Moment, Box<Outcome>> {
     let refuse = |refusal: Refusal| Box::new(refusal.into_outcome(victim.identity()));
-    let (now, checks) = victim.verify(&options.protections).map_err(refuse)?;
+    let (judged, checks) = victim.verify(&options.protections).map_err(refuse)?;
     outcome.checks = checks;
-    let against: Vec<String> = outcome
-        .checks
-        .iter()
-        .filter(|check| !check.passed)
-        .map(|check| format!("{}: {}", check.check, check.detail))
-        .collect();
-    if !against.is_empty() {
+    if let Some(against) = against(&outcome.checks) {
         outcome.kind = OutcomeKind::Refused;
-        outcome.detail = format!("pid {} is protected: {}", outcome.pid, against.join("; "));
+        outcome.detail = format!("pid {} is protected: {against}", outcome.pid);
         return Err(Box::new(outcome.clone()));
     }
     if options.dry_run {
@@ -124,13 +146,12 @@ fn terminate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> R
         outcome.detail = format!("dry run: SIGTERM would have been sent to pid {}", outcome.pid);
         return Err(Box::new(finish(victim, options, outcome.clone())));
     }
-    #[expect(clippy::disallowed_methods, reason = "how long a process took to die is no part of a diagnosis")]
-    let started = Instant::now();
+    let (signalled, at) = now();
     if let Err(error) = pidfd_send_signal(victim.pidfd(), Signal::TERM) {
         return Err(Box::new(not_sent(outcome.clone(), "SIGTERM", error)));
     }
-    outcome.signal = Some("SIGTERM");
-    if now.state == 'T' {
+    outcome.sent("SIGTERM", at);
+    if judged.state == 'T' {
         let woken = pidfd_send_signal(victim.pidfd(), Signal::CONT);
         let detail = match woken {
             Ok(()) => "it was stopped: SIGCONT sent after SIGTERM, so that it can act on it".to_owned(),
@@ -138,7 +159,17 @@ fn terminate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> R
         };
         outcome.checks.push(Check::new("stopped", woken.is_ok(), detail));
     }
-    Ok(started)
+    Ok(signalled)
+}
+
+/// The checks that speak against a signal, in words.
+fn against(checks: &[Check]) -> Option<String> {
+    let failed: Vec<String> = checks
+        .iter()
+        .filter(|check| !check.passed)
+        .map(|check| format!("{}: {}", check.check, check.detail))
+        .collect();
+    (!failed.is_empty()).then(|| failed.join("; "))
 }
 
 fn not_sent(mut outcome: Outcome, signal: &str, error: rustix::io::Errno) -> Outcome {
@@ -160,37 +191,70 @@ fn failed(mut outcome: Outcome, detail: String, remedy: Option<&str>) -> Outcome
     outcome
 }
 
-/// Whether the process died within `limit`.
+/// What was waited for.
+enum Waited {
+    /// It is dead; and whether the kill had been called off by then.
+    Dead { cancelled: bool },
+    /// It is alive, and the time is up.
+    Alive,
+    /// It is alive, and the kill was called off.
+    Cancelled,
+}
+
+/// Waits for the death for at most `limit`, or until `cancel`, which a last look follows.
 async fn wait<T: std::os::fd::AsRawFd>(
     victim: &Victim,
     watch: &AsyncFd<T>,
     limit: Duration,
-) -> io::Result<bool> {
-    let death = async {
+    cancel: Pin<&mut impl Future<Output = ()>>,
+) -> io::Result<Waited> {
+    let mut death = pin!(async {
         while !victim.is_dead()? {
             watch.readable().await?.clear_ready();
         }
         Ok(())
+    });
+    let cancelled = tokio::select! {
+        biased;
+        result = &mut death => return result.map(|()| Waited::Dead { cancelled: false }),
+        () = cancel => true,
+        () = tokio::time::sleep(limit) => false,
     };
-    match timeout(limit, death).await {
-        Ok(result) => result.map(|()| true),
-        // The timer and the death may come together.
-        Err(_) => victim.is_dead(),
+    if cancelled && let Ok(result) = timeout(LAST_LOOK, death).await {
+        return result.map(|()| Waited::Dead { cancelled });
+    }
+    // The timer and the death may come together.
+    match (victim.is_dead()?, cancelled) {
+        (true, cancelled) => Ok(Waited::Dead { cancelled }),
+        (false, true) => Ok(Waited::Cancelled),
+        (false, false) => Ok(Waited::Alive),
     }
 }
 
-/// SIGKILL, unless the process became another program on SIGTERM: that one was not judged. A process on its way out
-/// has lost its program and its command line; that is no other program.
-fn escalate(victim: &Victim, outcome: &mut Outcome) -> Result<(), String> {
-    match victim.verify_identity() {
-        Ok(_) | Err(Refusal::AlreadyGone(_)) => {}
-        Err(Refusal::Changed(_)) if leaving(victim) => {}
+/// SIGKILL, unless the process became another program on SIGTERM, or somebody put it under protection since: that one
+/// was not judged. A process on its way out has lost its program and its command line; that is no other program.
+fn escalate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> Result<(), String> {
+    let checks = match victim.verify(&options.protections) {
+        Ok((_, checks)) => checks,
+        // Dead without SIGKILL: the wait that follows sees it at once.
+        Err(Refusal::AlreadyGone(_)) => return Ok(()),
+        Err(Refusal::Changed(_)) if leaving(victim) => {
+            options.protections.check(victim.proc(), victim.identity())
+        }
         Err(refusal) => return Err(format!("no SIGKILL after SIGTERM: {refusal}")),
+    };
+    if let Some(against) = against(&checks) {
+        let pid = outcome.pid;
+        outcome.checks.extend(checks.into_iter().filter(|check| !check.passed));
+        return Err(format!("no SIGKILL after SIGTERM: pid {pid} is protected by now: {against}"));
     }
+    let at = now().1;
     match pidfd_send_signal(victim.pidfd(), Signal::KILL) {
         Ok(()) => {
-            outcome.signal = Some("SIGKILL");
+            outcome.sent("SIGKILL", at);
             outcome.escalated = true;
+            let detail = "identity and every protection were checked again right before SIGKILL";
+            outcome.checks.push(Check::new("before-sigkill", true, detail));
             Ok(())
         }
         Err(rustix::io::Errno::SRCH) => Ok(()),
@@ -205,15 +269,25 @@ fn leaving(victim: &Victim) -> bool {
     })
 }
 
-fn survived(victim: &Victim, options: &KillOptions, outcome: &Outcome) -> String {
+/// Why a victim that was signalled is not known to be dead.
+fn not_dead(victim: &Victim, options: &KillOptions, outcome: &Outcome, ended: io::Result<Waited>) -> String {
     let pid = outcome.pid;
+    let cancelled = match ended {
+        Ok(waited) => matches!(waited, Waited::Cancelled),
+        Err(error) => return format!("waiting on the pidfd: {error}"),
+    };
     let state = match victim.proc().state(victim.identity().key) {
         Ok(Some('D')) => "state D, an uninterruptible sleep: it dies when its I/O ends".to_owned(),
         Ok(Some('t')) => "state t, held by a debugger".to_owned(),
         Ok(Some(state)) => format!("state {state}"),
         _ => "its state cannot be read".to_owned(),
     };
-    if outcome.escalated {
+    let signal = outcome.signal.unwrap_or("a signal");
+    if cancelled {
+        format!(
+            "interrupted after {signal}: pid {pid} is still alive ({state}), and no further signal is sent"
+        )
+    } else if outcome.escalated {
         let waited = AFTER_KILL.as_secs();
         format!("pid {pid} is still alive {waited} s after SIGKILL ({state}; is its cgroup frozen?)")
     } else {
@@ -231,62 +305,24 @@ async fn reaped(victim: &Victim) -> bool {
     timeout(UNTIL_REAPED, gone).await.is_ok()
 }
 
-fn verify_death(victim: &Victim, before: &Before, outcome: &mut Outcome) {
-    let pid = outcome.pid;
-    let signal = outcome.signal.unwrap_or("a signal");
+fn verify_death(victim: &Victim, outcome: &mut Outcome) {
     outcome.kind = OutcomeKind::Killed;
     outcome.exit = exit_status(victim);
-    outcome.memory_returned_bytes = outcome.memory.footprint_before_bytes;
-    outcome.memory.host_available_after_bytes = victim.proc().available();
-    outcome.memory.cgroup_after_bytes = before.cgroup.as_deref().and_then(Limits::usage);
-    let (detail, check) = if outcome.reaped == Some(false) {
-        let detail = format!("pid {pid} died of {signal}; it stays a zombie until its parent collects it");
-        (detail, "the pidfd reports the end of every thread; /proc still shows the zombie")
-    } else {
-        (
-            format!("pid {pid} died of {signal}"),
-            "the pidfd reports the end of every thread; /proc no longer has it",
-        )
+    outcome.tell_death();
+    let check = match outcome.reaped {
+        Some(false) => "the pidfd reports the end of every thread; /proc still shows the zombie",
+        _ => "the pidfd reports the end of every thread; /proc no longer has it",
     };
-    outcome.detail = detail;
     outcome.checks.push(Check::new("death", true, check));
 }
 
-/// Adds how the bystanders are.
+/// Adds how the bystanders are, and after a signal whether they are well.
 fn finish(victim: &Victim, options: &KillOptions, mut outcome: Outcome) -> Outcome {
-    outcome.bystanders = options.bystanders.iter().map(|who| bystander(victim.proc(), who)).collect();
-    outcome
-}
-
-fn bystander(proc: &ProcRoot, before: &Identity) -> Bystander {
-    let now = proc.identify(before.key.pid).ok().filter(|now| !now.zombie);
-    let same_process = now.as_ref().is_some_and(|now| now.key == before.key);
-    Bystander { pid: before.key.pid, alive: now.is_some(), same_process }
-}
-
-/// What is measured before the signal, to be compared afterwards.
-struct Before {
-    memory: super::outcome::MemoryReturn,
-    cgroup: Option<PathBuf>,
-}
-
-impl Before {
-    fn read(victim: &Victim) -> Self {
-        let proc = victim.proc();
-        let pid = victim.identity().key.pid;
-        let held = proc.memory(pid).ok().flatten();
-        let membership = proc.membership(pid).ok();
-        let limits = Limits::discover(proc).ok();
-        let cgroup = limits.zip(membership).and_then(|(limits, membership)| limits.directory(&membership));
-        let memory = super::outcome::MemoryReturn {
-            rss_before_bytes: held.map(|memory| memory.rss()),
-            footprint_before_bytes: held.map(|memory| memory.footprint()),
-            host_available_before_bytes: proc.available(),
-            cgroup_before_bytes: cgroup.as_deref().and_then(Limits::usage),
-            ..Default::default()
-        };
-        Self { memory, cgroup }
+    outcome.bystanders = options.bystanders.look(victim.proc());
+    if outcome.signal.is_some() {
+        outcome.checks.push(options.bystanders.check(outcome.pid, &outcome.bystanders));
     }
+    outcome
 }
 
 /// How a dead process ended: from the pidfd where the kernel keeps it there (Linux 6.15), from the zombie, or, for a

@@ -3,12 +3,17 @@
 //! Only `kill.rs` sends a signal, only through the pidfd of a [`Victim`], and only right after the identity and every
 //! protection were checked again. A failed action is an [`Outcome`], not an error. Start reading at [`end`].
 
+mod bystander;
 mod guard;
 mod kill;
+mod memory;
 mod outcome;
+mod successor;
 mod victim;
 
+pub use bystander::Lookalikes;
 pub use guard::Protections;
 pub use kill::{KillOptions, end, kill};
-pub use outcome::{Bystander, Check, MemoryReturn, Outcome, OutcomeKind, find_successor};
+pub use memory::{MemoryReturn, moved};
+pub use outcome::{Bystander, Check, Outcome, OutcomeKind, Sent};
 pub use victim::{Refusal, Victim};

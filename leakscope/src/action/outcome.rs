@@ -1,15 +1,16 @@
 //! What came of an action, with everything that was checked on the way: the `actions[]` of the JSON.
 //!
 //! What was not measured is `None`. The caller completes what only it can know: how the kernel's exit event says the
-//! process ended ([`Outcome::confirm_exit`]), and whether somebody started it again ([`Outcome::respawned_as`]).
+//! process ended ([`Outcome::confirm_exit`]), or that there was none to be had ([`Outcome::without_exit_event`]).
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::process::{Identity, ProcRoot};
+use super::memory::MemoryReturn;
 use crate::source::ExitStatus;
-use crate::units::{Bytes, Moment, Pid, ProcKey, Ticks};
+use crate::units::{Bytes, Pid, ProcKey, Ticks};
 
 /// One thing that was checked before, or after, a signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -68,21 +69,13 @@ pub struct Bystander {
     pub same_process: bool,
 }
 
-/// Memory before the signal and after the death.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct MemoryReturn {
-    /// What the victim had resident right before the signal.
-    pub rss_before_bytes: Option<Bytes>,
-    /// Its anonymous resident and swapped bytes right before the signal.
-    pub footprint_before_bytes: Option<Bytes>,
-    /// The host's `MemAvailable` before; other processes move it too.
-    pub host_available_before_bytes: Option<Bytes>,
-    /// The host's `MemAvailable` after the death.
-    pub host_available_after_bytes: Option<Bytes>,
-    /// What the victim's cgroup was charged for before, page cache and all.
-    pub cgroup_before_bytes: Option<Bytes>,
-    /// The same after the death.
-    pub cgroup_after_bytes: Option<Bytes>,
+/// A signal that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Sent {
+    /// Its name.
+    pub signal: &'static str,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// What came of an action.
@@ -101,11 +94,15 @@ pub struct Outcome {
     pub remedy: Option<String>,
     /// The last signal that was sent (a `SIGCONT` to wake a stopped process not counted).
     pub signal: Option<&'static str>,
+    /// Every signal that was sent to end it, in order.
+    pub signals: Vec<Sent>,
     /// Whether SIGKILL followed SIGTERM.
     pub escalated: bool,
     /// From the first signal to the verified death.
     #[serde(serialize_with = "seconds")]
     pub died_after_s: Option<Duration>,
+    /// When its death was seen.
+    pub died_at: Option<Timestamp>,
     /// How it ended, by the kernel.
     #[serde(serialize_with = "shown")]
     pub exit: Option<ExitStatus>,
@@ -113,8 +110,8 @@ pub struct Outcome {
     pub reaped: Option<bool>,
     /// What was checked, in order.
     pub checks: Vec<Check>,
-    /// The footprint (anonymous resident and swapped bytes) right before the signal, once the death is verified: with
-    /// the address space these pages went back, but for those that a forked relative still shares.
+    /// How much came back, once the death is verified: the footprint (anonymous resident and swapped bytes) right before
+    /// the signal, an estimate; where what was measured of host and cgroup contradicts it, what was measured.
     pub memory_returned_bytes: Option<Bytes>,
     /// The figures around it.
     pub memory: MemoryReturn,
@@ -141,8 +138,10 @@ impl Outcome {
             detail: detail.into(),
             remedy: None,
             signal: None,
+            signals: Vec::new(),
             escalated: false,
             died_after_s: None,
+            died_at: None,
             exit: None,
             reaped: None,
             checks: Vec::new(),
@@ -151,15 +150,6 @@ impl Outcome {
             respawned_as: None,
             bystanders: Vec::new(),
         }
-    }
-
-    /// A kill that the caller gave up while it was under way.
-    pub fn interrupted(key: ProcKey) -> Self {
-        let detail = format!(
-            "interrupted: no further signal is sent to pid {}; whether it ends of what was sent is not known",
-            key.pid
-        );
-        Self::new(key, OutcomeKind::Failed, detail)
     }
 
     /// A kill that the caller decided against, by the name of the check that spoke against it.
@@ -180,6 +170,12 @@ impl Outcome {
         matches!(self.kind, OutcomeKind::Killed | OutcomeKind::AlreadyGone)
     }
 
+    /// Notes a signal that was sent just now.
+    pub(super) fn sent(&mut self, signal: &'static str, at: Timestamp) {
+        self.signal = Some(signal);
+        self.signals.push(Sent { signal, at });
+    }
+
     /// Adds what the kernel's exit event says. Where the exit was known already, whether both agree becomes a check.
     /// An event of another process is not taken.
     pub fn confirm_exit(&mut self, key: ProcKey, status: ExitStatus) {
@@ -192,32 +188,45 @@ impl Outcome {
             Some(known) => (false, format!("the kernel's exit event says {status}, the pidfd said {known}")),
         };
         self.exit.get_or_insert(status);
+        if self.kind == OutcomeKind::Killed {
+            self.tell_death();
+        }
         self.checks.push(Check::new("exit-event", passed, detail));
     }
-}
 
-/// The process that was started in the place of one that died at `died` or later: the same command line, user and
-/// cgroup, and a later start. The oldest such process, where there are several. A process that ran before is none.
-pub fn find_successor(proc: &ProcRoot, victim: &Identity, died: Moment) -> Option<Pid> {
-    // A start time is rounded down to its tick.
-    let earliest = Ticks::from_boottime_nanos(died.0);
-    let pids = proc.pids().ok()?.into_iter();
-    let successors = pids.filter_map(|pid| proc.identify(pid).ok()).filter(|who| {
-        who.key.start >= earliest
-            && who.key != victim.key
-            && !who.zombie
-            && who.cmdline == victim.cmdline
-            && who.uid == victim.uid
-            && who.owner.cgroup == victim.owner.cgroup
-    });
-    successors.map(|who| who.key).min_by_key(|key| (key.start, key.pid)).map(|key| key.pid)
+    /// Says, where the death was verified, that it rests on the pidfd alone, and why.
+    pub fn without_exit_event(&mut self, why: &str) {
+        if let Some(death) = self.checks.iter_mut().find(|check| check.check == "death") {
+            death.detail.push_str(&format!("; without the kernel's exit event ({why})"));
+        }
+    }
+
+    /// The sentence about a death that was verified: a program that exits by itself on a signal did not die of it.
+    pub(super) fn tell_death(&mut self) {
+        let pid = self.pid;
+        let signal = self.signal.unwrap_or("a signal");
+        let number = match self.signal {
+            Some("SIGTERM") => Some(15),
+            Some("SIGKILL") => Some(9),
+            _ => None,
+        };
+        self.detail = match self.exit {
+            Some(ExitStatus::Signal(own)) if Some(own) == number => format!("pid {pid} died of {signal}"),
+            Some(ExitStatus::Signal(other)) => format!("pid {pid} died of signal {other} after {signal}"),
+            Some(ExitStatus::Code(code)) => {
+                format!("pid {pid} exited with status {code} after {signal}")
+            }
+            None => format!("pid {pid} ended after {signal}"),
+        };
+        if self.reaped == Some(false) {
+            self.detail.push_str("; it stays a zombie until its parent collects it");
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::testing::FakeProc;
-    use std::path::Path;
 
     const KEY: ProcKey = ProcKey { pid: Pid(42), start: Ticks(7) };
 
@@ -270,15 +279,31 @@ mod tests {
     }
 
     #[test]
-    fn a_successor_started_later_and_a_twin_from_before_is_none() {
-        let fake = FakeProc::new();
-        for (pid, ticks) in [(40, 900), (41, 1500), (42, 1000), (43, 1400)] {
-            fake.process(pid, 1, ticks, Path::new("/nowhere"));
+    fn a_program_that_exits_by_itself_on_a_signal_did_not_die_of_it() {
+        use ExitStatus::{Code, Signal};
+        for (sent, exit, words) in [
+            ("SIGTERM", Some(Signal(15)), "died of SIGTERM"),
+            ("SIGKILL", Some(Signal(9)), "died of SIGKILL"),
+            ("SIGTERM", Some(Signal(9)), "died of signal 9 after SIGTERM"),
+            ("SIGTERM", Some(Code(7)), "exited with status 7 after SIGTERM"),
+            ("SIGTERM", None, "ended after SIGTERM"),
+        ] {
+            let mut outcome = Outcome::new(KEY, OutcomeKind::Killed, "");
+            outcome.sent(sent, Timestamp::UNIX_EPOCH);
+            outcome.tell_death();
+            assert_eq!(outcome.detail, format!("pid 42 ended after {sent}"), "how is not known yet");
+            if let Some(exit) = exit {
+                outcome.confirm_exit(KEY, exit);
+            }
+            assert_eq!(outcome.detail, format!("pid 42 {words}"));
         }
-        let victim = fake.root().identify(Pid(42)).unwrap();
-        assert_eq!(find_successor(&fake.root(), &victim, Ticks(1200).moment()), Some(Pid(43)));
-        assert_eq!(find_successor(&fake.root(), &victim, Ticks(1501).moment()), None);
-        fake.write("43/cmdline", "other\0");
-        assert_eq!(find_successor(&fake.root(), &victim, Ticks(1200).moment()), Some(Pid(41)));
+    }
+
+    #[test]
+    fn a_death_without_an_exit_event_says_so_in_its_check() {
+        let mut outcome = Outcome::new(KEY, OutcomeKind::Killed, "");
+        outcome.checks.push(Check::new("death", true, "the pidfd reports it"));
+        outcome.without_exit_event("no root");
+        assert!(outcome.checks[0].detail.ends_with("without the kernel's exit event (no root)"));
     }
 }

@@ -106,7 +106,7 @@ impl GraceArgs {
             protections: Protections::default()
                 .patterns(patterns)
                 .pidfiles(protect.protect_pidfiles.iter().cloned()),
-            bystanders: Vec::new(),
+            ..KillOptions::default()
         })
     }
 }

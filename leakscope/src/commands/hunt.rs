@@ -5,6 +5,8 @@
 //! and not an error: the hunt goes on. Start reading at [`run`].
 
 mod chase;
+mod killing;
+mod timeline;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use jiff::Timestamp;
 use crate::action::{KillOptions, Outcome};
 use crate::monitor::{Finding, Monitor, Tick};
 use crate::process::Directory;
+use crate::report::OomChoice;
 use crate::source::{HostMemory, Lost, Source, SourceKind};
 use crate::ui::Ui;
 use crate::units::{Pid, ProcKey};
@@ -76,14 +79,18 @@ pub struct Hunted {
     pub findings: Vec<Finding>,
     /// What was done.
     pub actions: Vec<(ProcKey, Outcome)>,
-    /// Confirmed leaks whose process ended by itself.
+    /// Confirmed leaks whose process ended by itself, or became another program.
     pub ended: Vec<ProcKey>,
     /// The processes that were considered and cleared, the fastest growing and then the largest first.
     pub cleared: Vec<Finding>,
-    /// How many processes were watched at the end.
+    /// How many processes were watched at some time.
     pub watched: usize,
-    /// What happened when.
+    /// Whom the kernel's OOM killer would have chosen when the first leak was confirmed.
+    pub oom_choice: Option<OomChoice>,
+    /// What happened when, in the order of the dates.
     pub timeline: Vec<(Timestamp, String)>,
+    /// How many entries were left out in the middle of it.
+    pub timeline_left_out: usize,
     /// Whether it was ended by Ctrl-C or SIGTERM.
     pub interrupted: bool,
 }

@@ -1,13 +1,17 @@
 //! `leakscope kill`: a verified kill on its own, of the process that the caller names.
 
 use std::path::PathBuf;
+use std::pin::pin;
 
 use anyhow::anyhow;
+use tokio::sync::Notify;
 
-use crate::action::{self, KillOptions, Outcome};
+use super::Interrupt;
+use crate::action::{self, KillOptions, Lookalikes, Outcome, OutcomeKind};
 use crate::fault::Remedy;
 use crate::process::{Identity, ProcRoot, pidfile_process, vanished};
-use crate::units::Pid;
+use crate::source::{Event, ExitStatus, Source};
+use crate::units::{Pid, ProcKey};
 
 /// Who is meant.
 #[derive(Clone, Debug)]
@@ -18,34 +22,99 @@ pub enum Target {
     Pidfile(PathBuf),
 }
 
-/// Kills the target, verified; who it was, and what came of it.
+/// Who the target is.
 ///
 /// # Errors
 /// When there is no such process, or the pid file cannot be used.
-pub async fn run(target: &Target, how: &KillOptions) -> anyhow::Result<(Identity, Outcome)> {
-    let root = ProcRoot::default();
-    let victim = match target {
+pub fn identify(root: &ProcRoot, target: &Target) -> anyhow::Result<Identity> {
+    match target {
         Target::Pid(pid) => root
             .identify(*pid)
             .map_err(|error| match vanished(&error) {
                 true => anyhow!("pid {pid}: no such process"),
                 false => anyhow!("identifying pid {pid}: {error}"),
             })
-            .fix("look it up again (ps, pgrep): it may have ended")?,
-        Target::Pidfile(path) => pidfile_process(&root, path)
-            .fix("look the process up (ps, pgrep) and give its pid, or name the right pid file")?,
-    };
-    let how = KillOptions { bystanders: lookalikes(&root, &victim), ..how.clone() };
-    let outcome = action::end(&root, &victim, &how).await;
-    Ok((victim, outcome))
+            .fix("look it up again (ps, pgrep): it may have ended"),
+        Target::Pidfile(path) => pidfile_process(root, path)
+            .fix("look the process up (ps, pgrep) and give its pid, or name the right pid file"),
+    }
 }
 
-/// Every other process that could be taken for the victim; those that vanish meanwhile are none.
-fn lookalikes(root: &ProcRoot, victim: &Identity) -> Vec<Identity> {
-    let pids = root.pids().unwrap_or_default();
-    pids.into_iter()
-        .filter(|pid| *pid != victim.key.pid)
-        .filter_map(|pid| root.identify(pid).ok())
-        .filter(|identity| identity.looks_like(victim))
-        .collect()
+/// Kills the victim, verified, and says what came of it. `source` is asked how the kernel saw it end; where there is none,
+/// the error says why, and so does the outcome. Ctrl-C calls the kill off: no further signal is sent.
+///
+/// # Errors
+/// When no signal handler can be installed.
+pub async fn run<S: Source>(
+    victim: &Identity,
+    how: &KillOptions,
+    source: Result<S, String>,
+) -> anyhow::Result<Outcome> {
+    let root = ProcRoot::default();
+    let mut interrupt = Interrupt::new()?;
+    let mut exits = Exits { key: victim.key, source, seen: None };
+    if !how.dry_run {
+        // The first batch is everybody who is there: whose end is told later.
+        exits.begin().await;
+    }
+    let how = KillOptions { bystanders: Lookalikes::of(&root, victim), ..how.clone() };
+    let called_off = Notify::new();
+    let mut ending = pin!(action::end(&root, victim, &how, called_off.notified()));
+    let mut outcome = loop {
+        tokio::select! {
+            biased;
+            outcome = &mut ending => break outcome,
+            () = interrupt.received() => {
+                called_off.notify_one();
+                break ending.await;
+            }
+            () = exits.batch() => {}
+        }
+    };
+    if outcome.kind == OutcomeKind::Killed {
+        match (exits.seen, &exits.source) {
+            (Some(Some(status)), _) => outcome.confirm_exit(victim.key, status),
+            (_, Err(why)) => outcome.without_exit_event(why),
+            (Some(None), _) => outcome.without_exit_event("it carried no status"),
+            (None, _) => outcome.without_exit_event("none came"),
+        }
+    }
+    Ok(outcome)
+}
+
+/// What a source says of one process's end.
+struct Exits<S> {
+    key: ProcKey,
+    source: Result<S, String>,
+    seen: Option<Option<ExitStatus>>,
+}
+
+impl<S: Source> Exits<S> {
+    /// Takes the first batch, if there is to be one.
+    async fn begin(&mut self) {
+        if self.source.is_ok() {
+            self.batch().await;
+        }
+    }
+
+    /// Takes the next batch. A source that fails is given up; without one this waits for good.
+    async fn batch(&mut self) {
+        let batch = match &mut self.source {
+            Ok(source) => source.next_batch().await,
+            Err(_) => return std::future::pending().await,
+        };
+        match batch {
+            Ok(Some(batch)) => {
+                for event in batch.events {
+                    if let Event::Exit { key, status } = event
+                        && key == self.key
+                    {
+                        self.seen = Some(status);
+                    }
+                }
+            }
+            Ok(None) => self.source = Err("the source ended".to_owned()),
+            Err(error) => self.source = Err(format!("{error:#}")),
+        }
+    }
 }

@@ -11,13 +11,16 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use jiff::Timestamp;
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::fault::Remedy;
+use crate::process::{ProcRoot, pidfile_process, read_pidfile};
 use crate::source::HostMemory;
 use crate::units::{Moment, Pid};
 
@@ -26,6 +29,9 @@ const LEGIT_APP: &str = include_str!("../../lab/legit_app.py");
 
 /// How often the monitoring log gets a line.
 const LOG_PERIOD: Duration = Duration::from_secs(5);
+
+/// How many older pid files may be kept beside the lab's.
+const MOST_KEPT: u32 = 1000;
 
 /// Where the lab's files are.
 #[derive(Clone, Debug)]
@@ -108,37 +114,33 @@ impl Lab {
     }
 
     fn start_in(paths: Paths, keep: bool) -> anyhow::Result<Self> {
-        // By a rename: a link that somebody planted under the name in /tmp is replaced and not followed.
-        let write = |path: &Path, text: &str| {
-            let folder = path.parent().unwrap_or(Path::new("/"));
-            let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
-                file.write_all(text.as_bytes())?;
-                file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-                file.persist(path).map_err(|error| error.error)
-            });
-            written
-                .with_context(|| format!("writing {}", path.display()))
-                .fix("make it writable, or leave out --walkthrough-paths")
-        };
+        for pidfile in [&paths.leaky_pid, &paths.legit_pid] {
+            refuse_of_others(pidfile)?;
+        }
         write(&paths.folder.join("cache_service.py"), CACHE_SERVICE)?;
         write(&paths.folder.join("legit_app.py"), LEGIT_APP)?;
-        let log = open_log(&paths.memory_log)?;
-        // A demo that was interrupted before the kill leaves no leak behind, whatever is kept.
+        // Both end with a start that fails, whatever is kept later. A demo that was interrupted before the kill leaves
+        // no leak behind.
         let leaker = spawn(&paths.folder, "cache_service.py", false)?;
-        let legit = spawn(&paths.folder, "legit_app.py", keep)?;
+        let mut legit = spawn(&paths.folder, "legit_app.py", keep)?;
         let pid = |child: &Child| child.id().map(Pid).context("a process of the lab ended at once");
-        let lab = Self {
-            leaker: pid(&leaker)?,
-            legit: pid(&legit)?,
-            processes: vec![supervise(leaker), supervise(legit)],
-            log,
-            logged: None,
-            keep,
-            paths,
-        };
-        write(&lab.paths.leaky_pid, &format!("{}\n", lab.leaker))?;
-        write(&lab.paths.legit_pid, &format!("{}\n", lab.legit))?;
-        Ok(lab)
+        let pids = pid(&leaker).and_then(|leaker| Ok((leaker, pid(&legit)?)));
+        match pids.and_then(|(leaker, legit)| Ok((leaker, legit, place(&paths, leaker, legit)?))) {
+            Ok((leaker_pid, legit_pid, log)) => Ok(Self {
+                leaker: leaker_pid,
+                legit: legit_pid,
+                processes: vec![supervise(leaker), supervise(legit)],
+                log,
+                logged: None,
+                keep,
+                paths,
+            }),
+            Err(error) => {
+                // It is not to be killed when it is dropped where it is to be kept.
+                let _ = legit.start_kill();
+                Err(error)
+            }
+        }
     }
 
     /// Adds a line to the monitoring log when five seconds have gone by since the last one.
@@ -178,16 +180,84 @@ impl Drop for Lab {
             return;
         }
         let folder = &self.paths.folder;
-        let programs = [folder.join("cache_service.py"), folder.join("legit_app.py")];
-        for path in programs.iter().chain([&self.paths.leaky_pid, &self.paths.legit_pid]) {
-            let _ = fs::remove_file(path);
+        for program in ["cache_service.py", "legit_app.py"] {
+            let _ = fs::remove_file(folder.join(program));
         }
+        remove_own(&self.paths.leaky_pid, self.leaker);
+        remove_own(&self.paths.legit_pid, self.legit);
         if self.paths.memory_log.starts_with(folder) {
             let _ = fs::remove_file(&self.paths.memory_log);
         }
         // The report is the lab's result and stays; the folder goes where it holds none.
         let _ = fs::remove_dir(folder);
     }
+}
+
+/// A pid file that somebody else keeps and whose process lives must not be taken from them.
+fn refuse_of_others(pidfile: &Path) -> anyhow::Result<()> {
+    match pidfile_process(&ProcRoot::default(), pidfile) {
+        Ok(keeper) => Err(anyhow!(
+            "{} names {}, which runs and is not the lab's",
+            pidfile.display(),
+            super::title(&keeper)
+        ))
+        .fix("end that process, move its pid file, or leave out --walkthrough-paths"),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Puts the pid files and the log in their places; what was put there is taken away again where the rest fails.
+fn place(paths: &Paths, leaker: Pid, legit: Pid) -> anyhow::Result<File> {
+    for (pidfile, pid) in [(&paths.leaky_pid, leaker), (&paths.legit_pid, legit)] {
+        keep_aside(pidfile).and_then(|()| write(pidfile, &format!("{pid}\n"))).inspect_err(|_| {
+            remove_own(&paths.leaky_pid, leaker);
+        })?;
+    }
+    // Last of all: it stays after the lab, so it is not made for one that does not start.
+    open_log(&paths.memory_log).inspect_err(|_| {
+        remove_own(&paths.leaky_pid, leaker);
+        remove_own(&paths.legit_pid, legit);
+    })
+}
+
+/// Keeps a stale pid file, or whatever has its name, as `NAME.1`, `NAME.2`, ….
+fn keep_aside(path: &Path) -> anyhow::Result<()> {
+    for number in 1..=MOST_KEPT {
+        let mut kept = path.as_os_str().to_owned();
+        kept.push(format!(".{number}"));
+        match rustix::fs::renameat_with(CWD, path, CWD, &kept, RenameFlags::NOREPLACE) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(()),
+            Err(Errno::EXIST) => {}
+            Err(errno) => {
+                return Err(std::io::Error::from(errno))
+                    .with_context(|| format!("moving {} aside", path.display()))
+                    .fix("move it away, or leave out --walkthrough-paths");
+            }
+        }
+    }
+    Err(anyhow!("moving {} aside: {MOST_KEPT} older ones are kept beside it", path.display()))
+        .fix("move them elsewhere, or leave out --walkthrough-paths")
+}
+
+/// Removes a pid file of the lab, if it still is one: whoever replaced it meanwhile keeps theirs.
+fn remove_own(pidfile: &Path, pid: Pid) {
+    if read_pidfile(pidfile).is_ok_and(|named| named == pid) {
+        let _ = fs::remove_file(pidfile);
+    }
+}
+
+/// By a rename: a link that somebody planted under the name in /tmp is replaced and not followed.
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.persist(path).map_err(|error| error.error)
+    });
+    written
+        .map(drop)
+        .with_context(|| format!("writing {}", path.display()))
+        .fix("make it writable, or leave out --walkthrough-paths")
 }
 
 fn open_log(path: &Path) -> anyhow::Result<File> {
@@ -247,4 +317,53 @@ fn supervise(mut child: Child) -> Process {
         }
     });
     Process { end, ended }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_file_of_a_living_process_is_not_taken_and_a_stale_one_is_kept_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("leaky.pid");
+        fs::write(&path, std::process::id().to_string()).unwrap();
+        let error = crate::fault::render(&refuse_of_others(&path).unwrap_err());
+        assert!(error.contains("leaky.pid") && error.contains("fix:"), "{error}");
+        // Above the highest pid that Linux gives: nobody's.
+        fs::write(&path, "4194303\n").unwrap();
+        refuse_of_others(&path).unwrap();
+        for kept in ["leaky.pid.1", "leaky.pid.2"] {
+            fs::write(&path, kept).unwrap();
+            keep_aside(&path).unwrap();
+            assert!(!path.exists());
+            assert_eq!(fs::read_to_string(folder.path().join(kept)).unwrap(), kept);
+        }
+        keep_aside(&path).unwrap();
+    }
+
+    #[test]
+    fn only_the_lab_s_own_pid_file_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("leaky.pid");
+        fs::write(&path, "77\n").unwrap();
+        remove_own(&path, Pid(78));
+        assert!(path.exists());
+        remove_own(&path, Pid(77));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_lab_that_does_not_start_leaves_no_pid_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut paths = Paths::new(folder.path(), false);
+        // A folder in the place of the log cannot be opened as one.
+        fs::create_dir(&paths.memory_log).unwrap();
+        assert!(place(&paths, Pid(1), Pid(2)).is_err());
+        assert!(!paths.leaky_pid.exists() && !paths.legit_pid.exists());
+        paths.legit_pid = folder.path().join("missing/legit.pid");
+        fs::remove_dir(&paths.memory_log).unwrap();
+        assert!(place(&paths, Pid(1), Pid(2)).is_err());
+        assert!(!paths.leaky_pid.exists() && !paths.memory_log.exists());
+    }
 }

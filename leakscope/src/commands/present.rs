@@ -3,20 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::hunt::Hunted;
 use crate::action::Outcome;
 use crate::monitor::{Finding, Point};
 use crate::process::Identity;
 use crate::report::Printable;
 use crate::report::{
-    Cadence, Candidate, Host, HostChange, HostVerdict, Hunt, Incident, Kernel, Oom, ReportFormat, Story,
-    Style, Suspect, TimelineEntry, Told, checks_table, short_command_line, write_report,
+    Cadence, Candidate, Host, HostVerdict, Hunt, Incident, Kernel, Oom, ReportFormat, Story, Style, Suspect,
+    TimelineEntry, Told, checks_table, short_command_line, write_report,
 };
 use crate::source::HostMemory;
 use crate::ui::Ui;
-use crate::units::{Bytes, BytesPerSec};
+use crate::units::Bytes;
 
 /// What a hunt was told, as far as its report speaks of it.
 #[derive(Clone, Copy, Debug)]
@@ -43,8 +41,9 @@ pub fn incident(hunted: &Hunted, terms: Terms) -> Incident {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         confirm: terms.confirm,
         told: terms.told,
-        host_memory: host_change(hunted),
+        host_memory: host_memory(hunted),
         timeline: timeline(hunted),
+        timeline_left_out: hunted.timeline_left_out,
         candidates: hunted
             .findings
             .iter()
@@ -53,7 +52,7 @@ pub fn incident(hunted: &Hunted, terms: Terms) -> Incident {
             .collect(),
         considered: Some(hunted.watched as u64),
         stories: hunted.findings.iter().map(|finding| story(finding, hunted)).collect(),
-        oom_choice: None,
+        oom_choice: hunted.oom_choice.clone(),
         lost: hunted.lost.clone(),
         own: super::watch::self_cost().ok(),
     }
@@ -176,25 +175,10 @@ fn suspect(finding: &Finding) -> Suspect {
     }
 }
 
-/// The host's memory at the moment of the first confirmation, and at the end when something was done.
-fn host_change(hunted: &Hunted) -> HostChange {
+/// The host's memory when the first leak was confirmed, or at the end.
+fn host_memory(hunted: &Hunted) -> HostMemory {
     let confirmed = hunted.findings.iter().find(|finding| finding.verdict.confirmed);
-    let before = confirmed.map_or(hunted.host_after, |finding| finding.host);
-    let watched = confirmed.and_then(|finding| finding.confirmed_after).filter(|span| *span > Duration::ZERO);
-    let used = |host: &HostMemory| host.total.as_f64() - host.available.as_f64();
-    let acted = hunted.actions.iter().any(|(_, outcome)| outcome.signal.is_some());
-    HostChange {
-        before,
-        after: acted.then_some(hunted.host_after),
-        settled: confirmed.filter(|_| acted).map(|finding| seconds_between(finding.wall, hunted.finished)),
-        growth_before: watched
-            .map(|span| BytesPerSec((used(&before) - used(&hunted.host_before)) / span.as_secs_f64())),
-        growth_after: None,
-    }
-}
-
-fn seconds_between(from: Timestamp, to: Timestamp) -> Duration {
-    Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
+    confirmed.map_or(hunted.host_after, |finding| finding.host)
 }
 
 fn timeline(hunted: &Hunted) -> Vec<TimelineEntry> {
@@ -202,7 +186,6 @@ fn timeline(hunted: &Hunted) -> Vec<TimelineEntry> {
 }
 
 fn candidate(finding: &Finding, confirmed: bool) -> Candidate {
-    let first = finding.history.first().map(|point| point.memory.footprint());
     let now = finding.memory.footprint();
     let reasons = finding.verdict.reasons();
     Candidate {
@@ -211,7 +194,7 @@ fn candidate(finding: &Finding, confirmed: bool) -> Candidate {
         verdict: finding.verdict.state,
         confirmed,
         footprint: now,
-        growth: (finding.history.len() > 1).then(|| now - first.unwrap_or(now)),
+        growth: finding.first.filter(|_| finding.history.len() > 1).map(|first| now - first),
         why: reasons
             .first()
             .cloned()
@@ -220,20 +203,17 @@ fn candidate(finding: &Finding, confirmed: bool) -> Candidate {
 }
 
 fn story(finding: &Finding, hunted: &Hunted) -> Story {
-    let wall_of = |point: &Point| {
-        let last = finding.history.last().map_or(point.at, |last| last.at);
-        finding.wall - last.since(point.at)
-    };
-    // Thinned histories no longer show every fall.
-    let whole = finding.history.len() < crate::monitor::HISTORY_CAPACITY;
-    let falls: Bytes =
-        finding.history.windows(2).map(|pair| pair[0].memory.footprint() - pair[1].memory.footprint()).sum();
-    let killed = hunted.actions.iter().find(|(key, outcome)| *key == finding.key && outcome.signal.is_some());
+    let wall_of = |point: &Point| finding.wall - finding.at.since(point.at);
+    let killed = hunted.actions.iter().find(|(key, outcome)| *key == finding.key && outcome.is_dead());
     Story {
         key: finding.key,
-        steady: None,
-        given_back: whole.then_some(falls),
+        steady: finding.steady,
+        given_back: Some(finding.given_back),
         footprint: finding.history.iter().map(|point| (wall_of(point), point.memory.footprint())).collect(),
-        killed_at: killed.map(|_| finding.wall),
+        killed_at: killed.and_then(|(_, outcome)| outcome.signals.last()).map(|sent| sent.at),
     }
 }
+
+#[cfg(test)]
+#[path = "present_tests.rs"]
+mod tests;

@@ -8,14 +8,16 @@ use super::{Monitor, Point};
 use crate::leak::{Cadence, Memory, TimeToOom, Verdict};
 use crate::process::{Directory, Identity};
 use crate::source::{HostMemory, KernelCounts, Source};
-use crate::units::{Bytes, ProcKey};
+use crate::units::{Bytes, Moment, ProcKey};
 
 /// A process as it was known at one moment.
 #[derive(Clone, Debug)]
 pub struct Finding {
     /// Which process.
     pub key: ProcKey,
-    /// The date of that moment.
+    /// That moment.
+    pub at: Moment,
+    /// Its date.
     pub wall: Timestamp,
     /// Who it is.
     pub identity: Identity,
@@ -37,6 +39,12 @@ pub struct Finding {
     pub suspected_after: Option<Duration>,
     /// How long after the first batch its leak was confirmed.
     pub confirmed_after: Option<Duration>,
+    /// Its footprint when it was first read.
+    pub first: Option<Bytes>,
+    /// Its footprint when it was last thought steady; `None` where it never was.
+    pub steady: Option<Bytes>,
+    /// All that it gave back within its clean growth.
+    pub given_back: Bytes,
     /// Its past while it grew, oldest first.
     pub history: Vec<Point>,
 }
@@ -46,11 +54,12 @@ impl<S: Source, D: Directory> Monitor<S, D> {
     pub fn finding(&mut self, key: ProcKey) -> Option<Finding> {
         let identity = self.identity(key)?.clone();
         let (began, ..) = self.began?;
-        let (_, wall, host) = self.now?;
+        let (at, wall, host) = self.now?;
         let tracked = self.processes.get(&key)?;
         let page = Bytes(rustix::param::page_size() as u64);
         Some(Finding {
             key,
+            at,
             wall,
             identity,
             verdict: tracked.verdict.clone(),
@@ -62,13 +71,17 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             oom: self.time_to_oom(key),
             suspected_after: tracked.suspected_at.map(|at| at.since(began)),
             confirmed_after: tracked.confirmed_at.map(|at| at.since(began)),
+            first: tracked.first,
+            steady: tracked.steady,
+            given_back: tracked.given_back(at),
             history: tracked.history().copied().collect(),
         })
     }
 
-    /// The process that is nearest to a leak: by severity, then by how long it has grown, then by its rate.
-    pub fn worst(&self) -> Option<ProcKey> {
-        let growing = self.unsettled.iter().filter_map(|key| {
+    /// The process among those `asked` for that is nearest to a leak: by severity, then by how long it has grown, then by
+    /// its rate.
+    pub fn worst(&self, asked: impl Fn(ProcKey) -> bool) -> Option<ProcKey> {
+        let growing = self.unsettled.iter().filter(|key| asked(**key)).filter_map(|key| {
             let verdict = &self.processes.get(key)?.verdict;
             (verdict.state.severity() > 0).then_some((*key, verdict))
         });

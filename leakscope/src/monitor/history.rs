@@ -22,6 +22,8 @@ pub struct Point {
     pub memory: Memory,
     /// What the kernel side had seen populated by then; `None` where no kernel side is at work.
     pub populated: Option<Populated>,
+    /// All that it had given back by then: the sum of the falls between samples, those included that no point is kept of.
+    pub given_back: Bytes,
 }
 
 /// What the kernel side had seen populated by some moment.
@@ -93,7 +95,7 @@ mod tests {
 
     fn point(second: u64) -> Point {
         let memory = Memory { anon: Bytes(second), ..Memory::default() };
-        Point { at: Moment(second * 1_000_000_000), memory, populated: None }
+        Point { at: Moment(second * 1_000_000_000), memory, populated: None, given_back: Bytes::ZERO }
     }
 
     #[test]

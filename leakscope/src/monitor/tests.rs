@@ -173,6 +173,60 @@ async fn processes_that_come_and_go_leave_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_fall_between_points_that_were_thinned_away_is_still_counted() {
+    let leaker = key(42, 1000);
+    // Ten minutes of growth, with a fall of 40 kB five minutes ago that is made good within the same second.
+    let dip = |tick: u64| if tick == 1200 { 50 } else { 0 };
+    let batches = (0..2400)
+        .map(|tick| {
+            let whole = growing(leaker, tick);
+            let anon = Bytes(whole.memory.anon.0 - dip(tick) * 4096);
+            let memory = Memory { anon, ..whole.memory };
+            batch(tick, vec![Reading { memory, ..whole }], Vec::new())
+        })
+        .collect();
+    let mut monitor = monitor(batches, config());
+    play(&mut monitor).await;
+    let finding = monitor.finding(leaker).unwrap();
+    let kept: Bytes =
+        finding.history.windows(2).map(|pair| pair[0].memory.footprint() - pair[1].memory.footprint()).sum();
+    assert_eq!(kept, Bytes::ZERO, "the history alone shows no fall");
+    assert!(finding.verdict.clean_growth > Duration::from_secs(300), "{:?}", finding.verdict);
+    assert!(finding.given_back > Bytes(100_000), "{:?}", finding.given_back);
+    assert_eq!(finding.first, Some(Bytes(20_000_000)), "the first reading, however long ago");
+}
+
+#[tokio::test]
+async fn whoever_was_met_counts_once_also_after_it_ended_or_became_another_program() {
+    let (one, other) = (key(42, 1000), key(43, 1000));
+    let read = |key| reading(key, 1_000_000, 0);
+    let batches = vec![
+        batch(0, vec![read(one), read(other)], Vec::new()),
+        batch(1, vec![read(one)], vec![Event::Exec { key: one }]),
+        batch(2, vec![read(key(44, 2000))], vec![Event::Exit { key: other, status: None }]),
+    ];
+    let mut monitor = monitor(batches, config());
+    play(&mut monitor).await;
+    assert_eq!((monitor.met(), monitor.processes().count()), (3, 2));
+}
+
+#[tokio::test]
+async fn a_service_that_changed_its_user_is_known_by_it_and_another_program_is_not_taken() {
+    let service = key(42, 1000);
+    let mut monitor = monitor(vec![batch(0, vec![reading(service, 1, 0)], Vec::new())], config());
+    play(&mut monitor).await;
+    let now = monitor.identity(service).unwrap().clone();
+    let tracked = monitor.processes.get_mut(&service).unwrap();
+    tracked.identity = Some(Identity { uid: 0, ..now.clone() });
+    monitor.identify_again(service);
+    assert_eq!(monitor.identity(service), Some(&now));
+    let former = Identity { image: Some(0x7fff_0000_0000), uid: 0, ..now };
+    monitor.processes.get_mut(&service).unwrap().identity = Some(former.clone());
+    monitor.identify_again(service);
+    assert_eq!(monitor.identity(service), Some(&former), "an exec came between");
+}
+
+#[tokio::test]
 async fn leakscope_itself_and_whoever_is_not_selected_are_left_out_and_asked_for_once() {
     let selector = Selector::default().commands([regex::Regex::new("no such command").unwrap()]);
     let batches = (0..20)
@@ -191,6 +245,8 @@ async fn processes_that_grow_under_one_limit_share_its_room() {
     let batches = (0..100).map(|tick| batch(tick, readings(tick), Vec::new())).collect();
     let mut monitor = monitor(batches, config());
     play(&mut monitor).await;
+    assert_eq!(monitor.worst(|key| key == other), Some(other), "among those asked for only");
+    assert_eq!(monitor.worst(|_| false), None);
     let eta = |key| monitor.time_to_oom(key).unwrap().eta.as_secs_f64();
     assert!((eta(one) / eta(apart) - 0.5).abs() < 0.05, "{} against {}", eta(one), eta(apart));
     assert!((eta(one) / eta(other) - 1.0).abs() < 0.05);

@@ -29,6 +29,14 @@ pub struct Tracked {
     /// Whether it was looked whose worker it is.
     pub(super) asked_for_service: bool,
     seen_at: Option<Moment>,
+    /// Its footprint when it was first read.
+    pub first: Option<Bytes>,
+    /// Its footprint when it was last thought steady.
+    pub steady: Option<Bytes>,
+    /// All that it gave back since it was first read: the sum of the falls between samples.
+    given_back: Bytes,
+    /// The footprint of the sample before.
+    before: Option<Bytes>,
     detector: Detector,
     reading: Option<Reading>,
     /// The newest page faults, while it is inspected.
@@ -47,6 +55,10 @@ impl Tracked {
             samples: 0,
             asked_for_service: false,
             seen_at: None,
+            first: None,
+            steady: None,
+            given_back: Bytes::ZERO,
+            before: None,
             detector: Detector::new(thresholds),
             reading: None,
             faults: VecDeque::new(),
@@ -89,8 +101,18 @@ impl Tracked {
         } else {
             self.confirmed_at = None;
         }
-        let point =
-            Point { at: sample.at, memory: sample.memory, populated: self.kernel().map(Populated::from) };
+        let footprint = sample.memory.footprint();
+        self.first.get_or_insert(footprint);
+        if self.verdict.state == State::Steady {
+            self.steady = Some(footprint);
+        }
+        self.given_back += self.before.replace(footprint).map_or(Bytes::ZERO, |before| before - footprint);
+        let point = Point {
+            at: sample.at,
+            memory: sample.memory,
+            populated: self.kernel().map(Populated::from),
+            given_back: self.given_back,
+        };
         self.history.push(point, severity > 0 || self.verdict.state == State::WarmingUp);
     }
 
@@ -117,6 +139,14 @@ impl Tracked {
     /// Its past, oldest first.
     pub fn history(&self) -> impl Iterator<Item = &Point> {
         self.history.points()
+    }
+
+    /// All that it gave back within the verdict's window of clean growth at `now`; zero is a measurement.
+    pub fn given_back(&self, now: Moment) -> Bytes {
+        let window = u64::try_from(self.verdict.clean_growth.as_nanos()).unwrap_or(u64::MAX);
+        let began = Moment(now.0.saturating_sub(window));
+        let before = self.history.at_or_before(began).map_or(Bytes::ZERO, |point| point.given_back);
+        self.given_back - before
     }
 
     /// How much of the growth over the verdict's window the kernel's counters account for, from 0 to 1: the pages that

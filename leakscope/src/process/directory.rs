@@ -13,6 +13,10 @@ pub trait Directory {
 
     /// The tightest limit above a process at `at`.
     fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room;
+
+    /// Looks again at what is read once for all processes: pid files that were written since are found. Nothing to do
+    /// where nothing changes, as in a recording.
+    fn refresh(&mut self) {}
 }
 
 /// The live host's.
@@ -45,6 +49,10 @@ impl Directory for LiveDirectory {
         let mut identity = self.root.identify(key.pid).ok().filter(|identity| identity.key == key)?;
         self.pidfiles.name(&self.root, &mut identity);
         Some(identity)
+    }
+
+    fn refresh(&mut self) {
+        self.pidfiles.scan();
     }
 
     fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room {

@@ -107,6 +107,13 @@ impl Identity {
         self.comm == other.comm || (self.exe.is_some() && self.exe == other.exe)
     }
 
+    /// Whether `now` is the same process in the same run of the same program, whoever it runs for and wherever it is kept
+    /// by now: a service may give up root or be moved to another cgroup after its start.
+    pub fn runs_the_same(&self, now: &Self) -> bool {
+        let same = |part: &str| matches!(part, "user id" | "cgroup");
+        self.differences(now).iter().all(|difference| same(difference.part))
+    }
+
     /// In what `now` differs from this identity; empty when it is the same process running the same program for the
     /// same user in the same cgroup.
     ///
@@ -211,6 +218,16 @@ mod tests {
         let mut now = identity(42);
         now.image = Some(0x7ffc_0000_0010);
         assert_eq!(parts(&identity(42), &now), ["program run (it called exec)"]);
+    }
+
+    #[test]
+    fn a_run_of_a_program_goes_on_under_another_user_and_in_another_cgroup() {
+        let mut now = identity(42);
+        now.uid = 7;
+        now.owner.cgroup = Some("/elsewhere".to_owned());
+        assert!(identity(42).runs_the_same(&now));
+        now.image = Some(0x7ffc_0000_0010);
+        assert!(!identity(42).runs_the_same(&now), "an exec came between");
     }
 
     #[test]

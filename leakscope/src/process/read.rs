@@ -169,6 +169,12 @@ impl ProcRoot {
         Meminfo::from_buf_read(text.as_slice()).ok()?.mem_available.map(Bytes)
     }
 
+    /// How the kernel's OOM killer sees a process; the highest is chosen first.
+    pub fn oom_score(&self, pid: Pid) -> Option<u32> {
+        let text = bytes(&self.open(pid).ok()?, "oom_score").ok()?;
+        String::from_utf8_lossy(&text).trim().parse().ok()
+    }
+
     /// Every process, in no order; those that this /proc hides are not among them.
     pub fn pids(&self) -> io::Result<Vec<Pid>> {
         let names = std::fs::read_dir(&self.path)?.filter_map(Result::ok).map(|entry| entry.file_name());

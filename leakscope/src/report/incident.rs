@@ -12,7 +12,7 @@ use super::watch::SelfCost;
 use crate::action::Outcome;
 use crate::leak::State;
 use crate::source::{HostMemory, Lost};
-use crate::units::{Bytes, BytesPerSec, Pid, ProcKey};
+use crate::units::{Bytes, Pid, ProcKey};
 
 /// A decision worth telling, and what came of it.
 #[derive(Clone, Debug)]
@@ -25,10 +25,12 @@ pub struct Incident {
     pub confirm: Duration,
     /// What leakscope was told to do about a leak.
     pub told: Told,
-    /// The host's memory before and after.
-    pub host_memory: HostChange,
+    /// The host's memory when the first leak was confirmed, or at the end of the hunt where none was.
+    pub host_memory: HostMemory,
     /// What happened, oldest first.
     pub timeline: Vec<TimelineEntry>,
+    /// How many entries were left out in the middle of it.
+    pub timeline_left_out: usize,
     /// The processes that were considered, the weightiest first; those that never moved may be left out.
     pub candidates: Vec<Candidate>,
     /// How many processes were looked at, the ones left out of `candidates` included.
@@ -81,21 +83,6 @@ pub enum Told {
     DryRun,
 }
 
-/// The host's memory before and after the action, or over the hunt where there was none.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct HostChange {
-    /// Right before the action, or at the end of the hunt.
-    pub before: HostMemory,
-    /// Some time after the action.
-    pub after: Option<HostMemory>,
-    /// How long after it.
-    pub settled: Option<Duration>,
-    /// How fast the host's used memory grew before.
-    pub growth_before: Option<BytesPerSec>,
-    /// How fast it grew after.
-    pub growth_after: Option<BytesPerSec>,
-}
-
 /// One line of the timeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimelineEntry {
@@ -129,9 +116,9 @@ pub struct Candidate {
 pub struct Story {
     /// Which process.
     pub key: ProcKey,
-    /// Its footprint before its growth began; `None` where it grew from the first sample on.
+    /// Its footprint when it was last thought steady; `None` where it grew from the first sample on.
     pub steady: Option<Bytes>,
-    /// All that it gave back while it grew: the sum of the falls between samples. Zero is a measurement.
+    /// All that it gave back within its clean growth: the sum of the falls between samples. Zero is a measurement.
     pub given_back: Option<Bytes>,
     /// Its footprint over time, oldest first.
     pub footprint: Vec<(Timestamp, Bytes)>,

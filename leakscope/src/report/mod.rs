@@ -34,7 +34,7 @@ pub use html::to_html;
 pub use hunt::{
     Cadence, Host, HostVerdict, Hunt, Kernel, MemoryLine, Oom, OwnerLine, Place, RateLine, Suspect,
 };
-pub use incident::{Candidate, HostChange, Incident, OomChoice, Story, TimelineEntry, Told};
+pub use incident::{Candidate, Incident, OomChoice, Story, TimelineEntry, Told};
 pub use markdown::to_markdown;
 pub use printable::{Line, Printable, Span, command_line, short_command_line};
 pub use table::{Cell, Column, Fit, Mark, Style, Table, cut};

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
 
 /// How many older reports are kept beside the newest, and how many unfinished ones may lie there.
 const MOST: u32 = 10_000;
@@ -72,7 +73,8 @@ pub fn write_report(path: &Path, bytes: &[u8]) -> Result<Written, WriteError> {
 pub fn check_report_place(path: &Path) -> Result<(), WriteError> {
     let place = Place::open(path)?;
     rustix::fs::accessat(&place.dir, ".", Access::WRITE_OK, AtFlags::EACCESS)
-        .map_err(|errno| failed(path, "writing into its directory", errno))
+        .map_err(|errno| failed(path, "writing into its directory", errno))?;
+    place.check_sticky()
 }
 
 const NAME_A_FILE: &str = "give --report the name of a file";
@@ -127,6 +129,30 @@ impl<'a> Place<'a> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Refuses an older file that could not be moved aside: in a directory like /tmp only its owner may do so, the
+    /// directory's, and who has CAP_FOWNER.
+    fn check_sticky(&self) -> Result<(), WriteError> {
+        let Ok(found) = rustix::fs::statat(&self.dir, self.name, AtFlags::SYMLINK_NOFOLLOW) else {
+            return Ok(());
+        };
+        let dir = rustix::fs::fstat(&self.dir).map_err(|errno| failed(self.path, "its directory", errno))?;
+        let own = rustix::process::geteuid().as_raw();
+        if !Mode::from_raw_mode(dir.st_mode).contains(Mode::SVTX) || [found.st_uid, dir.st_uid].contains(&own)
+        {
+            return Ok(());
+        }
+        let may = rustix::thread::capabilities(None)
+            .is_ok_and(|sets| sets.effective.contains(CapabilitySet::FOWNER));
+        if may {
+            return Ok(());
+        }
+        let cause = format!(
+            "the file that is there belongs to user id {}, and in its directory only the owner may move it",
+            found.st_uid
+        );
+        Err(error(self.path, &cause, "give --report another name, or have its owner remove it"))
     }
 
     /// Writes the bytes to a new file in the same directory, on the disk and with its final mode, and returns its name.

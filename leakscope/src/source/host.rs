@@ -27,13 +27,13 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(proc_root: &Path) -> Self {
-        Self { meminfo: proc_root.join("meminfo"), file: None, memory: None }
-    }
-
     /// Now, as a moment and as a date.
     pub(super) fn now() -> (Moment, Timestamp) {
-        (moment_of(ClockId::Boottime), Timestamp::now())
+        now()
+    }
+
+    pub(super) fn new(proc_root: &Path) -> Self {
+        Self { meminfo: proc_root.join("meminfo"), file: None, memory: None }
     }
 
     /// The host's memory, at most [`MEMINFO_PERIOD`] old at the moment `now`.
@@ -66,6 +66,12 @@ impl Host {
         let length = file.read_at(&mut text, 0)?;
         Ok(Meminfo::from_buf_read(&text[..length])?)
     }
+}
+
+/// Now, as a moment and as a date: for the sources, and for an action, whose signals and deaths have dates of their own
+/// between two batches.
+pub fn now() -> (Moment, Timestamp) {
+    (moment_of(ClockId::Boottime), Timestamp::now())
 }
 
 /// What a clock of the kernel shows.

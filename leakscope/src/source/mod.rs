@@ -11,6 +11,7 @@ mod procfs;
 pub mod recording;
 pub mod series;
 
+pub use host::now;
 pub use kernel::{
     Attached, KernelOptions, KernelSource, MapFill, OpenError, Status as KernelStatus, TracepointKind,
 };
@@ -209,6 +210,7 @@ pub trait Source {
     fn kind(&self) -> SourceKind;
 
     /// Waits for the next sampling moment and returns what was observed; `None` when there is nothing more to come.
+    /// Dropping the future while it waits loses nothing: a hunt drops it when a victim has died.
     fn next_batch(&mut self) -> impl Future<Output = anyhow::Result<Option<Batch>>>;
 
     /// Watches these processes more closely (their syscalls, their fault addresses) until told otherwise. What costs

@@ -1,15 +1,21 @@
 //! A hunt under way: every sample is noted, every confirmed leak dealt with once, and Ctrl-C heard at every wait.
 //!
-//! Start reading at [`Chase::until_over`].
+//! The watch never stops: not while somebody is asked, and not while a victim has its grace ([`super::killing`]). Start
+//! reading at [`Chase::until_over`].
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use super::timeline::Timeline;
 use super::{EveryTick, Hunted, KillMode, Options};
-use crate::action::{self, KillOptions, Outcome, find_successor};
+use crate::action::Outcome;
 use crate::commands::{Interrupt, counted, title};
 use crate::leak::State;
 use crate::monitor::{Finding, Monitor, Tick, Transition};
-use crate::process::{Directory, Identity, ProcRoot};
+use crate::process::{Directory, ProcRoot};
+use crate::report::{OomChoice, short_command_line};
 use crate::source::Source;
 use crate::ui::Ui;
 use crate::units::{Moment, ProcKey};
@@ -17,20 +23,26 @@ use crate::units::{Moment, ProcKey};
 /// How many processes the table of the cleared ones shows.
 const CLEARED_SHOWN: usize = 8;
 
-/// Samples that are waited for the source's own word on how a victim ended.
-const SAMPLES_FOR_EXIT: usize = 8;
+/// A hunt ends when it has confirmed so many leaks: with `--all` it may last for weeks, and each is kept for the report.
+const MOST_CONFIRMED: usize = 256;
 
 /// The state of a hunt.
 pub(super) struct Chase<'a, S, D> {
-    monitor: &'a mut Monitor<S, D>,
-    options: &'a Options,
-    ui: &'a mut Ui,
+    pub(super) monitor: &'a mut Monitor<S, D>,
+    pub(super) options: &'a Options,
+    pub(super) ui: &'a mut Ui,
     every_tick: &'a mut EveryTick<'a>,
-    interrupt: Interrupt,
-    interrupted: bool,
+    pub(super) interrupt: Interrupt,
+    pub(super) interrupted: bool,
+    /// As they were when they were confirmed.
     confirmed: Vec<Finding>,
-    actions: Vec<(ProcKey, Outcome)>,
-    timeline: Vec<(Timestamp, String)>,
+    /// Confirmed leaks that were dealt with; one that became another program may be found again.
+    dealt_with: BTreeSet<ProcKey>,
+    /// Confirmed leaks that became another program.
+    pub(super) became_another: BTreeSet<ProcKey>,
+    pub(super) actions: Vec<(ProcKey, Outcome)>,
+    oom_choice: Option<OomChoice>,
+    pub(super) timeline: Timeline,
 }
 
 impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
@@ -48,8 +60,11 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             interrupt: Interrupt::new()?,
             interrupted: false,
             confirmed: Vec::new(),
+            dealt_with: BTreeSet::new(),
+            became_another: BTreeSet::new(),
             actions: Vec::new(),
-            timeline: Vec::new(),
+            oom_choice: None,
+            timeline: Timeline::default(),
         })
     }
 
@@ -59,6 +74,10 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             let dealt_with = self.deal_with_confirmed().await?;
             let over = dealt_with && !self.options.all || self.monitor.elapsed() >= self.options.timeout;
             if self.interrupted || over {
+                break;
+            }
+            if self.confirmed.len() >= MOST_CONFIRMED {
+                self.ui.say(&format!("{MOST_CONFIRMED} leaks were confirmed: the hunt ends here"));
                 break;
             }
             if self.monitor.nobody_left() {
@@ -76,7 +95,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
     }
 
     /// Waits for the next sample and notes what it brought; `None` when there is none, or somebody interrupts.
-    async fn step(&mut self) -> anyhow::Result<Option<Moment>> {
+    pub(super) async fn step(&mut self) -> anyhow::Result<Option<Moment>> {
         let tick = tokio::select! {
             biased;
             () = self.interrupt.received() => {
@@ -98,7 +117,10 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         if self.timeline.is_empty() {
             let processes = counted(self.monitor.processes().count(), "process", "processes");
             let source = self.monitor.source_kind().name();
-            self.timeline.push((tick.wall, format!("started to watch {processes} (source: {source})")));
+            self.timeline.push(tick.wall, format!("started to watch {processes} (source: {source})"));
+        }
+        for (key, _) in &tick.ended {
+            self.note_exec(*key, tick.wall);
         }
         for transition in &tick.transitions {
             self.note_transition(transition, tick.wall);
@@ -106,6 +128,16 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         for pid in &tick.oom_victims {
             self.tell(tick.wall, format!("the kernel's OOM killer chose pid {pid}"));
         }
+    }
+
+    /// A confirmed leak that became another program leaks no more: what it held went with the exec.
+    fn note_exec(&mut self, key: ProcKey, wall: Timestamp) {
+        let confirmed = self.confirmed.iter().find(|finding| finding.key == key);
+        let Some(confirmed) = confirmed.filter(|_| self.monitor.exit_of(key).is_none()) else { return };
+        let text = format!("{} became another program; what leaked is gone", title(&confirmed.identity));
+        self.dealt_with.remove(&key);
+        self.became_another.insert(key);
+        self.tell(wall, text);
     }
 
     fn note_transition(&mut self, transition: &Transition, wall: Timestamp) {
@@ -129,9 +161,9 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
     }
 
     /// Says something now and in the report.
-    fn tell(&mut self, wall: Timestamp, text: String) {
+    pub(super) fn tell(&mut self, wall: Timestamp, text: String) {
         self.ui.say(&text);
-        self.timeline.push((wall, text));
+        self.timeline.push(wall, text);
     }
 
     /// Takes every leak that is confirmed and was not dealt with yet; whether there was one.
@@ -141,14 +173,19 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             .processes()
             .filter(|(_, tracked)| tracked.verdict.confirmed)
             .map(|(key, _)| key)
-            .filter(|key| self.options.is_about(*key))
-            .filter(|key| self.confirmed.iter().all(|finding| finding.key != *key))
+            .filter(|key| self.options.is_about(*key) && !self.dealt_with.contains(key))
             .collect();
         keys.sort();
-        let mut any = false;
-        for key in keys {
-            let Some(finding) = self.monitor.finding(key) else { continue };
-            any = true;
+        keys.iter().for_each(|key| self.monitor.identify_again(*key));
+        // As they are now: dealing with the first takes its time.
+        let findings: Vec<Finding> = keys.into_iter().filter_map(|key| self.monitor.finding(key)).collect();
+        let any = !findings.is_empty();
+        if any && self.oom_choice.is_none() {
+            self.oom_choice = oom_choice(&ProcRoot::default());
+        }
+        for finding in findings {
+            self.dealt_with.insert(finding.key);
+            self.became_another.remove(&finding.key);
             self.confirmed.push(finding.clone());
             if self.options.kill != KillMode::Never {
                 self.kill(finding).await?;
@@ -158,99 +195,6 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             }
         }
         Ok(any)
-    }
-
-    async fn kill(&mut self, finding: Finding) -> anyhow::Result<()> {
-        let key = finding.key;
-        let asks = self.options.kill == KillMode::Ask && !self.options.how.dry_run;
-        let consent = if asks { self.consent(&finding).await } else { Ok(()) };
-        let mut outcome = match consent {
-            Ok(()) => self.signal(&finding.identity).await?,
-            Err(why) => Outcome::refused(key, "consent", why),
-        };
-        if outcome.is_dead() && !self.interrupted {
-            self.follow(&finding.identity, &mut outcome).await?;
-        }
-        let wall = self.monitor.now().map_or(finding.wall, |(_, wall, _)| wall);
-        self.tell(wall, format!("{}: {}", title(&finding.identity), outcome.detail));
-        if let Some(newcomer) = outcome.respawned_as {
-            self.tell(wall, format!("its keeper started it again as pid {newcomer}"));
-        }
-        self.actions.push((key, outcome));
-        Ok(())
-    }
-
-    /// Asks whether to kill.
-    async fn consent(&mut self, finding: &Finding) -> Result<(), &'static str> {
-        let question = format!("kill {}{}?", title(&finding.identity), growth(finding));
-        tokio::select! {
-            biased;
-            () = self.interrupt.received() => {
-                // Whoever would be asked next would not be heard: the question before still waits for its line.
-                self.interrupted = true;
-                Err("interrupted before an answer")
-            }
-            answer = self.ui.ask(&question) => match answer {
-                Some(true) => Ok(()),
-                Some(false) => Err("the answer was no"),
-                None => Err("nobody could be asked: no terminal (--yes does not ask)"),
-            },
-        }
-    }
-
-    /// The kill itself, with every process that looks like the victim as a bystander that must live.
-    async fn signal(&mut self, victim: &Identity) -> anyhow::Result<Outcome> {
-        // An answer may have taken its time: what is killed must still leak.
-        self.step().await?;
-        if self.interrupted {
-            return Ok(Outcome::refused(victim.key, "consent", "interrupted before a signal was sent"));
-        }
-        if let Some(tracked) = self.monitor.process(victim.key)
-            && !tracked.verdict.confirmed
-        {
-            let now = tracked.verdict.state.name();
-            let detail = format!("the leak was confirmed and no longer is: now {now}");
-            return Ok(Outcome::refused(victim.key, "verdict", detail));
-        }
-        let how = KillOptions { bystanders: self.lookalikes(victim), ..self.options.how.clone() };
-        let root = ProcRoot::default();
-        let outcome = tokio::select! {
-            biased;
-            () = self.interrupt.received() => {
-                self.interrupted = true;
-                Outcome::interrupted(victim.key)
-            }
-            outcome = action::end(&root, victim, &how) => outcome,
-        };
-        Ok(outcome)
-    }
-
-    fn lookalikes(&mut self, victim: &Identity) -> Vec<Identity> {
-        let keys: Vec<ProcKey> = self.monitor.processes().map(|(key, _)| key).collect();
-        keys.into_iter()
-            .filter(|key| *key != victim.key)
-            .filter_map(|key| self.monitor.identity(key).cloned())
-            .filter(|identity| identity.looks_like(victim))
-            .collect()
-    }
-
-    /// Waits a few samples for the source's own word on how the victim ended and for the host's memory after it, and
-    /// looks whether somebody started it again.
-    async fn follow(&mut self, victim: &Identity, outcome: &mut Outcome) -> anyhow::Result<()> {
-        let killed_at = self.monitor.now().map(|(at, ..)| at);
-        for _ in 0..SAMPLES_FOR_EXIT {
-            if self.step().await?.is_none() {
-                break;
-            }
-            if let Some(status) = self.monitor.exit_of(victim.key) {
-                if let Some(status) = status {
-                    outcome.confirm_exit(victim.key, status);
-                }
-                break;
-            }
-        }
-        outcome.respawned_as = killed_at.and_then(|at| find_successor(&ProcRoot::default(), victim, at));
-        Ok(())
     }
 
     pub(super) fn finish(mut self) -> Hunted {
@@ -272,7 +216,8 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         }
         let what = if self.interrupted { "interrupted" } else { "ended" };
         let seconds = self.monitor.elapsed().as_secs_f64();
-        self.timeline.push((finished, format!("{what} after {seconds:.1} s")));
+        self.timeline.push(finished, format!("{what} after {seconds:.1} s"));
+        let (timeline, timeline_left_out) = self.timeline.finish();
         Hunted {
             started,
             finished,
@@ -285,29 +230,38 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             actions: self.actions,
             ended,
             cleared,
-            watched: self.monitor.processes().count(),
-            timeline: self.timeline,
+            watched: self.monitor.met(),
+            oom_choice: self.oom_choice,
+            timeline,
+            timeline_left_out,
             interrupted: self.interrupted,
         }
     }
 
-    /// Confirmed leaks whose process is gone without our doing.
+    /// Confirmed leaks whose process is gone without our doing, or is another program by now.
     fn ended_by_themselves(&mut self, wall: Timestamp) -> Vec<ProcKey> {
-        let killed = |key| self.actions.iter().any(|(victim, outcome)| *victim == key && outcome.is_dead());
+        let of = |key| self.actions.iter().filter(move |(victim, _)| *victim == key);
+        let killed = |key| of(key).any(|(_, outcome)| outcome.is_dead());
         let gone: Vec<_> = self
             .confirmed
             .iter()
             .filter(|finding| self.monitor.process(finding.key).is_none() && !killed(finding.key))
-            .map(|finding| (finding.key, title(&finding.identity)))
+            .filter(|finding| !self.became_another.contains(&finding.key))
+            .map(|finding| {
+                let signal = of(finding.key).find_map(|(_, outcome)| outcome.signal);
+                let why =
+                    signal.map_or("by itself".to_owned(), |signal| format!("after all, after {signal}"));
+                (finding.key, format!("{} ended {why}", title(&finding.identity)))
+            })
             .collect();
-        for (key, title) in &gone {
+        for (key, text) in &gone {
             let how = match self.monitor.exit_of(*key) {
                 Some(Some(status)) => format!(" with {status}"),
                 _ => String::new(),
             };
-            self.tell(wall, format!("{title} ended by itself{how}"));
+            self.tell(wall, format!("{text}{how}"));
         }
-        gone.into_iter().map(|(key, _)| key).collect()
+        gone.into_iter().map(|(key, _)| key).chain(self.became_another.iter().copied()).collect()
     }
 
     /// What is being watched, and how far the confirmation is.
@@ -315,7 +269,8 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         let seconds = self.monitor.elapsed().as_secs();
         let processes = counted(self.monitor.processes().count(), "process", "processes");
         let head = format!("{seconds} s of {} s, {processes}", self.options.timeout.as_secs());
-        let worst = self.monitor.worst().and_then(|key| self.monitor.finding(key));
+        let worst =
+            self.monitor.worst(|key| self.options.is_about(key)).and_then(|key| self.monitor.finding(key));
         let Some(finding) = worst else { return format!("{head}; none grows") };
         let verdict = &finding.verdict;
         let rate = verdict.rate.map_or_else(String::new, |rate| format!(", +{}", rate.mean));
@@ -329,7 +284,16 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
     }
 }
 
-fn growth(finding: &Finding) -> String {
+/// The process with the highest `oom_score` of the host, the first of several.
+fn oom_choice(proc: &ProcRoot) -> Option<OomChoice> {
+    let scores = proc.pids().ok()?.into_iter().filter_map(|pid| Some((proc.oom_score(pid)?, pid)));
+    let (score, pid) =
+        scores.filter(|(score, _)| *score > 0).max_by_key(|(score, pid)| (*score, Reverse(*pid)))?;
+    let who = proc.identify(pid).ok()?;
+    Some(OomChoice { pid, name: short_command_line(&who.cmdline, &who.comm), score })
+}
+
+pub(super) fn growth(finding: &Finding) -> String {
     finding.verdict.rate.map_or_else(String::new, |rate| {
         let sign = if rate.mean.0 >= 0.0 { "+" } else { "" };
         format!(", {sign}{} for {:.0} s", rate.mean, finding.verdict.clean_growth.as_secs_f64())

@@ -81,15 +81,16 @@ fn limit(oom: &Oom, dead: bool) -> Line {
 }
 
 fn available(incident: &Incident) -> Option<Line> {
-    let before = incident.host_memory.before;
-    if before.total == Bytes::ZERO {
+    let memory = incident.host_memory;
+    if memory.total == Bytes::ZERO {
         return None;
     }
-    let when = if incident.host_memory.after.is_some() { "Before the action" } else { "At the end" };
+    let confirmed = incident.hunt.suspects.iter().any(|suspect| suspect.confirmed);
+    let when = if confirmed { "When the leak was confirmed" } else { "At the end" };
     let mut line =
-        format!("{when}, {} of the host's {} of memory were available", before.available, before.total);
-    if before.swap_total > Bytes::ZERO {
-        line += &format!(", and {} of {} of swap were free", before.swap_free, before.swap_total);
+        format!("{when}, {} of the host's {} of memory were available", memory.available, memory.total);
+    if memory.swap_total > Bytes::ZERO {
+        line += &format!(", and {} of {} of swap were free", memory.swap_free, memory.swap_total);
     }
     Some((line + ".").into())
 }
@@ -102,7 +103,7 @@ fn oom_choice(incident: &Incident, subjects: &[&Suspect]) -> Option<Line> {
         Some(suspect) => line.then(named(suspect, false)).text(format!(" first: {why}.")),
         None => line.text(format!("process {} (", choice.pid)).code(shortened(&choice.name)).text(format!(
             ") first{}: {why}.",
-            if subjects.is_empty() { "" } else { ", and not the one that leaked" }
+            if subjects.is_empty() { "" } else { ", and not one that leaked" }
         )),
     })
 }

@@ -132,13 +132,14 @@ fn timeline(incident: &Incident) -> Section {
     let entries = &incident.timeline;
     let one_day = entries.iter().all(|entry| same_day(entry.at, incident.hunt.started_at));
     let at = |at: Timestamp| if one_day { time(at) } else { date_and_time(at) };
-    let omitted = entries.len().saturating_sub(2 * TIMELINE_HALF);
+    let hidden = entries.len().saturating_sub(2 * TIMELINE_HALF);
+    let left_out = hidden + incident.timeline_left_out;
     let mut rows = Vec::new();
     for (i, entry) in entries.iter().enumerate() {
-        if omitted > 0 && i == TIMELINE_HALF {
-            rows.push(vec!["...".into(), format!("{omitted} entries left out here").into()]);
+        if left_out > 0 && i == TIMELINE_HALF {
+            rows.push(vec!["...".into(), format!("{left_out} entries left out here").into()]);
         }
-        if i < TIMELINE_HALF || i >= TIMELINE_HALF + omitted {
+        if i < TIMELINE_HALF || i >= TIMELINE_HALF + hidden {
             rows.push(vec![at(entry.at).into(), entry.text.as_str().into()]);
         }
     }

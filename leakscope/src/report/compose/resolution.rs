@@ -7,7 +7,8 @@ use super::super::incident::{Incident, Told};
 use super::super::printable::{Line, Printable};
 use super::super::tables::checks_table;
 use super::{head, shortened};
-use crate::action::{Check, Outcome, OutcomeKind};
+use crate::action::{Check, Outcome, OutcomeKind, moved};
+use crate::source::ExitStatus;
 use crate::units::Pid;
 
 /// Bystanders that a report names.
@@ -30,7 +31,6 @@ pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
     if subjects.is_empty() {
         section.say("Nothing was done.");
     }
-    section.list(host(incident));
     section
 }
 
@@ -87,10 +87,12 @@ pub(super) fn outcome(incident: &Incident, suspect: &Suspect) -> Line {
 }
 
 fn killed(action: &Outcome) -> Line {
-    let mut line = match (&action.signal, action.escalated) {
-        (Some(signal), true) => format!("SIGTERM did not end it in time; {signal} did"),
-        (Some(signal), false) => format!("It was ended with {signal}"),
-        (None, _) => "It was ended".to_owned(),
+    let signal = action.signal.unwrap_or("a signal");
+    let by_itself = matches!(action.exit, Some(ExitStatus::Code(_)));
+    let mut line = match (action.escalated, by_itself) {
+        (true, _) => format!("SIGTERM did not end it in time; {signal} did"),
+        (false, true) => format!("It exited by itself on {signal}"),
+        (false, false) => format!("It was ended with {signal}"),
     };
     line += &match action.died_after_s {
         Some(after) => format!(", and its death was verified {} after the first signal", span(after)),
@@ -100,10 +102,20 @@ fn killed(action: &Outcome) -> Line {
         line += &format!(" ({exit})");
     }
     line += ".";
-    if let Some(returned) = action.memory_returned_bytes {
-        line += &format!(" {returned} came back to the host.");
-    }
+    line += &returned(action).unwrap_or_default();
     line.into()
+}
+
+/// What came back, and whether that is a measurement.
+fn returned(action: &Outcome) -> Option<String> {
+    let footprint = action.memory.footprint_before_bytes?;
+    let back = action.memory_returned_bytes?;
+    let contradicted = action.checks.iter().any(|check| check.check == "memory" && !check.passed);
+    Some(if contradicted {
+        format!(" Of its footprint of {footprint} only {back} were seen to come back to the host.")
+    } else {
+        format!(" Its footprint of {footprint} went with it (an estimate of what came back to the host).")
+    })
 }
 
 fn failed_checks(action: &Outcome) -> impl Iterator<Item = &Check> {
@@ -147,6 +159,7 @@ fn carried_out(section: &mut Section, incident: &Incident, action: &Outcome) {
     if let Some(pid) = action.respawned_as {
         items.push(format!("It was started again, as process {pid}.").into());
     }
+    items.extend(measured(action));
     section.list(items);
 }
 
@@ -158,21 +171,25 @@ fn bystander_name(incident: &Incident, pid: Pid) -> Line {
     }
 }
 
-fn host(incident: &Incident) -> Vec<Line> {
-    let change = &incident.host_memory;
+/// What was measured of the memory around it.
+fn measured(action: &Outcome) -> Vec<Line> {
+    let memory = &action.memory;
     let mut items: Vec<Line> = Vec::new();
-    if let Some(after) = change.after {
-        let when = change.settled.map(|settled| format!(" {} later", span(settled))).unwrap_or_default();
+    if let (Some(before), Some(after), Some(by)) =
+        (memory.host_available_before_bytes, memory.host_available_after_bytes, memory.host_rise())
+    {
+        let when = memory.measured_after.map(|after| format!(" {}", span(after))).unwrap_or_default();
         items.push(
             format!(
-                "Available memory of the host: {} before, {}{when}.",
-                change.before.available, after.available
+                "Available memory of the host, measured: {before} right before the signal, {after}{when} after the \
+                 death: it {} (other processes move it too).",
+                moved(by)
             )
             .into(),
         );
     }
-    if let (Some(before), Some(after)) = (change.growth_before, change.growth_after) {
-        items.push(format!("Growth of the host's used memory: {before} before, {after} after.").into());
+    if let (Some(before), Some(after)) = (memory.cgroup_before_bytes, memory.cgroup_after_bytes) {
+        items.push(format!("Charge of its cgroup, measured: {before} before, {after} after.").into());
     }
     items
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::action::{Bystander, Check, MemoryReturn, Outcome, OutcomeKind};
+use crate::action::{Bystander, Check, MemoryReturn, Outcome, OutcomeKind, Sent};
 use crate::leak::State;
 use crate::report::*;
 use crate::source::{ExitStatus, HostMemory, Lost, SourceKind};
@@ -44,21 +44,16 @@ pub fn lab() -> Incident {
         version: "0.0.0".to_owned(),
         confirm: Duration::from_secs(60),
         told: Told::Kill,
-        host_memory: HostChange {
-            before: host_memory(6_090_000_000),
-            after: Some(host_memory(6_103_000_000)),
-            settled: Some(Duration::from_secs(5)),
-            growth_before: Some(BytesPerSec(51_900.0)),
-            growth_after: Some(BytesPerSec(-300.0)),
-        },
+        host_memory: host_memory(6_090_000_000),
         timeline: vec![
             entry(0, "the hunt began; 143 processes were seen"),
             entry(3_000, "process 4242 became suspect: growing at 51.0 KB/s"),
             entry(66_000, "process 4242 was confirmed as a leak: 1 min of clean growth"),
             entry(67_300, "SIGTERM was sent to process 4242 through its pidfd"),
             entry(67_310, "process 4242 was dead (signal 15)"),
-            entry(72_400, "the host's memory use had stopped growing"),
+            entry(72_400, "ended after 72.4 s"),
         ],
+        timeline_left_out: 0,
         candidates: candidates(),
         considered: Some(143),
         stories: vec![Story {
@@ -140,8 +135,10 @@ fn killed() -> Outcome {
         start_time_ticks: LEAKER.start,
         kind: OutcomeKind::Killed,
         signal: Some("SIGTERM"),
+        signals: vec![Sent { signal: "SIGTERM", at: at(67_300) }],
         escalated: false,
         died_after_s: Some(Duration::from_millis(10)),
+        died_at: Some(at(67_310)),
         exit: Some(ExitStatus::Signal(15)),
         checks: vec![
             check(
@@ -158,7 +155,14 @@ fn killed() -> Outcome {
         detail: "pid 4242 died of SIGTERM".to_owned(),
         remedy: None,
         reaped: Some(true),
-        memory: MemoryReturn::default(),
+        memory: MemoryReturn {
+            footprint_before_bytes: Some(Bytes(14_300_000)),
+            anon_before_bytes: Some(Bytes(14_300_000)),
+            host_available_before_bytes: Some(Bytes(6_090_000_000)),
+            host_available_after_bytes: Some(Bytes(6_103_000_000)),
+            measured_after: Some(Duration::from_millis(12)),
+            ..MemoryReturn::default()
+        },
     }
 }
 
@@ -173,18 +177,19 @@ pub fn with_action(kind: OutcomeKind, change: impl FnOnce(&mut Outcome)) -> Inci
         kind,
         detail: String::new(),
         signal: None,
+        signals: Vec::new(),
         died_after_s: None,
+        died_at: None,
         exit: None,
         checks: Vec::new(),
         memory_returned_bytes: None,
+        memory: MemoryReturn::default(),
         bystanders: Vec::new(),
         ..killed()
     };
     change(&mut action);
     incident.hunt.actions = vec![action];
     incident.stories[0].killed_at = None;
-    incident.host_memory =
-        HostChange { after: None, settled: None, growth_after: None, ..incident.host_memory };
     incident.timeline.truncate(3);
     incident
 }

@@ -96,6 +96,37 @@ fn an_escalation_is_told() {
 }
 
 #[test]
+fn memory_that_was_not_seen_to_come_back_is_not_said_to_have() {
+    let mut incident = lab();
+    let action = &mut incident.hunt.actions[0];
+    action.memory.footprint_before_bytes = Some(Bytes(512_000_000));
+    action.memory_returned_bytes = Some(Bytes(3_000_000));
+    action.checks.push(check("memory", false, "its pages are shared"));
+    let prose = prose(&incident);
+    let said = "Of its footprint of 512 MB only 3.00 MB were seen to come back to the host.";
+    assert!(prose.contains(said), "{prose}");
+    assert!(!prose.contains("went with it"), "{prose}");
+}
+
+#[test]
+fn a_program_that_exited_on_sigterm_is_not_said_to_have_died_of_it() {
+    let mut incident = lab();
+    incident.hunt.actions[0].exit = Some(ExitStatus::Code(0));
+    let prose = prose(&incident);
+    assert!(prose.contains("It exited by itself on SIGTERM"), "{prose}");
+    assert!(!prose.contains("ended with SIGTERM"), "{prose}");
+}
+
+#[test]
+fn entries_that_the_timeline_had_no_room_for_are_counted_where_they_are_missing() {
+    let mut incident = lab();
+    incident.timeline = (0..200).map(|i| TimelineEntry { at: at(i), text: format!("news {i}") }).collect();
+    incident.timeline_left_out = 1000;
+    let prose = prose(&incident);
+    assert!(prose.contains("news 59 ... 1080 entries left out here"), "{prose}");
+}
+
+#[test]
 fn several_leaks_are_told_one_by_one() {
     let mut incident = lab();
     let mut second = suspect();
