@@ -12,6 +12,21 @@ use serde_json::Value;
 /// 10 KB, five times a second, kept for ever: 51.2 KB/s.
 const PYTHON_LEAK: &str =
     "import time\nkept = []\nwhile True:\n    kept.append('x' * 10240)\n    time.sleep(0.2)\n";
+/// Twelve workers, each of which keeps 64 KB every six seconds: too seldom to be told alone in a minute. They end with their
+/// parent.
+const PYTHON_WORKERS: &str = r"
+import ctypes, os, signal, time
+for worker in range(12):
+    if os.fork() == 0:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        kept = []
+        time.sleep(worker * 0.5)
+        while True:
+            kept.append(b'x' * 65536)
+            time.sleep(6)
+print('started', flush=True)
+signal.pause()
+";
 const PYTHON_QUIET: &str = "import time\nwhile True:\n    time.sleep(60)\n";
 /// A quarter of a megabyte, four times a second: about 1.05 MB/s, enough to stand out of V8's own young generation.
 const NODE_LEAK: &str = "const kept = [];\nsetInterval(() => kept.push(Buffer.alloc(262144, 1)), 250);\n";
@@ -82,6 +97,44 @@ fn a_leaking_python_service_is_named_and_its_look_alike_is_not() {
     let json = ran.json();
     assert_rate(assert_proven(&json, leaker.pid()), 51_200.0, 0.1);
     assert!(suspect(&json, quiet.pid()).is_none(), "{json:#}");
+}
+
+#[test]
+fn workers_that_leak_too_slowly_to_be_told_alone_are_told_together_and_nobody_is_killed() {
+    require_root();
+    let mut parent = Workload::python("twelve_workers.py", PYTHON_WORKERS);
+    parent.wait_for_line();
+    let report = parent.folder().join("report.txt").display().to_string();
+    let ran = run(&[
+        "hunt",
+        "--json",
+        "--confirm",
+        "15s",
+        "--timeout",
+        "90s",
+        "--kill",
+        "--yes",
+        "--cmd",
+        "twelve_workers.py",
+        "--report",
+        &report,
+    ]);
+    assert_eq!(ran.code(), 1, "found and left alone\n{}", ran.stderr);
+    let json = ran.json();
+    assert_eq!(json["verdict"], "leak", "{json:#}");
+    let services = json["services"].as_array().unwrap();
+    let service =
+        services.iter().find(|service| service["confirmed"] == true).unwrap_or_else(|| panic!("{json:#}"));
+    assert_eq!(service["parent_pid"], parent.pid(), "{json:#}");
+    assert_eq!(service["processes"], 12, "{json:#}");
+    assert_rate(service, 12.0 * 65_536.0 / 6.0, 0.25);
+    assert_eq!(json["actions"].as_array().unwrap().len(), 0, "a service is not killed: {json:#}");
+    assert!(parent.lives());
+    let report = std::fs::read_to_string(report).unwrap();
+    assert!(
+        report.contains("workers of one service") && report.contains("Nothing was done about"),
+        "{report}"
+    );
 }
 
 #[test]

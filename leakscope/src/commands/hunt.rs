@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::action::{KillOptions, Outcome};
-use crate::monitor::{Finding, Monitor, Tick};
+use crate::monitor::{Finding, Group, Monitor, Tick};
 use crate::process::Directory;
 use crate::report::OomChoice;
 use crate::source::{HostMemory, Lost, Source, SourceKind};
@@ -56,6 +56,11 @@ impl Options {
     fn is_about(&self, key: ProcKey) -> bool {
         self.only.as_ref().is_none_or(|only| only.contains(&key.pid))
     }
+
+    /// Whether the hunt is about this service.
+    fn is_about_group(&self, group: &Group) -> bool {
+        group.workers().all(|key| self.is_about(key))
+    }
 }
 
 /// What came of a hunt.
@@ -77,6 +82,8 @@ pub struct Hunted {
     pub lost: Lost,
     /// Processes that leak or might, the confirmed ones as they were when that was decided, the worst first.
     pub findings: Vec<Finding>,
+    /// Services whose workers grow together, the confirmed ones first.
+    pub groups: Vec<Group>,
     /// What was done.
     pub actions: Vec<(ProcKey, Outcome)>,
     /// Confirmed leaks whose process ended by itself, or became another program.
@@ -103,11 +110,13 @@ impl Hunted {
                 || self.actions.iter().any(|(victim, outcome)| *victim == key && outcome.is_dead())
         };
         self.findings.iter().any(|finding| finding.verdict.confirmed && !dead(finding.key))
+            || self.groups.iter().any(|group| group.verdict.confirmed)
     }
 
     /// Whether a leak was confirmed.
     pub fn leak_confirmed(&self) -> bool {
         self.findings.iter().any(|finding| finding.verdict.confirmed)
+            || self.groups.iter().any(|group| group.verdict.confirmed)
     }
 }
 

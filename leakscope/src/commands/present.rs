@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use super::hunt::Hunted;
 use crate::action::Outcome;
-use crate::monitor::{Finding, Point};
+use crate::monitor::{Finding, Group, Point};
 use crate::process::Identity;
 use crate::report::Printable;
 use crate::report::{
-    Cadence, Candidate, Host, HostVerdict, Hunt, Incident, Kernel, Oom, ReportFormat, Story, Style, Suspect,
-    TimelineEntry, Told, checks_table, short_command_line, write_report,
+    Cadence, Candidate, Host, HostVerdict, Hunt, Incident, Kernel, Oom, OwnerLine, RateLine, ReportFormat,
+    Service, Story, Style, Suspect, TimelineEntry, Told, checks_table, short_command_line, write_report,
 };
 use crate::source::HostMemory;
 use crate::ui::Ui;
 use crate::units::Bytes;
+
+/// Workers of a service that are listed by pid.
+const PIDS_LISTED: usize = 64;
 
 /// What a hunt was told, as far as its report speaks of it.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +87,7 @@ pub fn result(hunt: &Hunt, hunted: &Hunted, json: bool, ui: &Ui) -> anyhow::Resu
     }
     let style = Style { color: ui.color, width: ui.columns() };
     let mut text = String::new();
-    if hunted.findings.is_empty() {
+    if hunted.findings.is_empty() && hunted.groups.is_empty() {
         text.push_str(&format!(
             "clean: of {} none grew like a leak in {:.0} s\n",
             super::counted(hunted.watched, "process", "processes"),
@@ -106,6 +109,17 @@ pub fn result(hunt: &Hunt, hunted: &Hunted, json: bool, ui: &Ui) -> anyhow::Resu
                 "  the kernel's counters account for {:.0} % of the growth\n",
                 100.0 * explained
             ));
+        }
+    }
+    for service in &hunt.services {
+        let name = short_command_line(&service.cmdline, &service.comm);
+        let confirmed = if service.confirmed { "confirmed" } else { "not confirmed" };
+        let (workers, parent, verdict) = (service.processes, service.parent_pid, service.verdict.name());
+        text.push_str(&format!(
+            "{workers} workers of parent {parent} ({name}) together {verdict}, {confirmed}\n"
+        ));
+        for reason in &service.reasons {
+            text.push_str(&format!("  {reason}\n"));
         }
     }
     for action in &hunt.actions {
@@ -156,8 +170,28 @@ fn hunt(hunted: &Hunted) -> Hunt {
         lost_events: hunted.lost.total(),
         verdict: if hunted.leak_confirmed() { HostVerdict::Leak } else { HostVerdict::Clean },
         suspects: hunted.findings.iter().map(suspect).collect(),
+        services: hunted.groups.iter().map(service).collect(),
         actions: hunted.actions.iter().map(|(_, outcome)| outcome.clone()).collect(),
         report: None,
+    }
+}
+
+fn service(group: &Group) -> Service {
+    let Group { first, verdict, .. } = group;
+    Service {
+        cmdline: first.cmdline.clone(),
+        comm: first.comm.clone(),
+        exe: first.exe.as_ref().map(|exe| exe.path.to_string_lossy().into_owned()),
+        parent_pid: first.ppid,
+        owner: OwnerLine { pidfile: None, ..OwnerLine::from(&first.owner) },
+        processes: group.len(),
+        pids: group.workers().map(|key| key.pid).take(PIDS_LISTED).collect(),
+        verdict: verdict.state,
+        confirmed: verdict.confirmed,
+        clean_growth: verdict.clean_growth,
+        reasons: verdict.reasons(),
+        footprint_bytes: group.footprint(),
+        rate: RateLine::from_verdict(verdict),
     }
 }
 

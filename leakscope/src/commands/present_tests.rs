@@ -58,6 +58,7 @@ fn hunted(actions: Vec<Outcome>) -> Hunted {
         source: SourceKind::Ebpf,
         lost: Lost::default(),
         findings: vec![finding()],
+        groups: Vec::new(),
         actions: actions.into_iter().map(|outcome| (outcome.key(), outcome)).collect(),
         ended: Vec::new(),
         cleared: Vec::new(),

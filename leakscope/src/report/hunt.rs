@@ -15,6 +15,7 @@ use crate::source::{KernelCounts, SourceKind};
 use crate::units::{Bytes, BytesPerSec, Pid, ProcKey, Ticks};
 
 use super::json;
+use super::service::Service;
 
 /// The whole result of a hunt.
 #[derive(Clone, Debug, Serialize)]
@@ -35,6 +36,8 @@ pub struct Hunt {
     pub verdict: HostVerdict,
     /// The processes that came under suspicion, the fastest growing first.
     pub suspects: Vec<Suspect>,
+    /// Services whose workers grew together while none of them was told alone.
+    pub services: Vec<Service>,
     /// What was done, in order.
     pub actions: Vec<Outcome>,
     /// Where the incident report was written; `None` where none was.

@@ -16,6 +16,7 @@ mod incident;
 pub mod json;
 mod markdown;
 mod printable;
+mod service;
 mod svg;
 mod table;
 mod tables;
@@ -37,6 +38,7 @@ pub use hunt::{
 pub use incident::{Candidate, Incident, OomChoice, Story, TimelineEntry, Told};
 pub use markdown::to_markdown;
 pub use printable::{Line, Printable, Span, command_line, short_command_line};
+pub use service::Service;
 pub use table::{Cell, Column, Fit, Mark, Style, Table, cut};
 pub use tables::{DoctorLine, Health, candidates_table, checks_table, doctor_table};
 pub use text::to_text;

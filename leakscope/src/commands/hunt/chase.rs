@@ -13,7 +13,7 @@ use super::{EveryTick, Hunted, KillMode, Options};
 use crate::action::Outcome;
 use crate::commands::{Interrupt, counted, title};
 use crate::leak::State;
-use crate::monitor::{Finding, Monitor, Tick, Transition};
+use crate::monitor::{Finding, Group, GroupTransition, Monitor, Tick, Transition};
 use crate::process::{Directory, ProcRoot};
 use crate::report::{OomChoice, short_command_line};
 use crate::source::Source;
@@ -72,7 +72,12 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         let mut shown: Option<Moment> = None;
         while let Some(at) = self.step().await? {
             let dealt_with = self.deal_with_confirmed().await?;
-            let over = dealt_with && !self.options.all || self.monitor.elapsed() >= self.options.timeout;
+            let service = self
+                .monitor
+                .groups()
+                .any(|group| group.verdict.confirmed && self.options.is_about_group(group));
+            let over = (dealt_with || service) && !self.options.all
+                || self.monitor.elapsed() >= self.options.timeout;
             if self.interrupted || over {
                 break;
             }
@@ -125,6 +130,9 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         for transition in &tick.transitions {
             self.note_transition(transition, tick.wall);
         }
+        for transition in &tick.group_transitions {
+            self.note_service(transition, tick.wall);
+        }
         for pid in &tick.oom_victims {
             self.tell(tick.wall, format!("the kernel's OOM killer chose pid {pid}"));
         }
@@ -158,6 +166,30 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             (_, false) => format!("no longer {}: {}", transition.from.name(), transition.to.name()),
         };
         self.tell(wall, format!("{} {what}{}", title(&finding.identity), growth(&finding)));
+    }
+
+    /// The same of a service, as long as none of its workers is told alone.
+    fn note_service(&mut self, transition: &GroupTransition, wall: Timestamp) {
+        let (before, now) = (transition.from.severity(), transition.to.severity());
+        if now.max(before) < State::Suspect.severity() || (now == before && !transition.confirmed) {
+            return;
+        }
+        let mut groups = self.monitor.groups();
+        let Some(group) = groups.find(|group| group.first.key == transition.first) else { return };
+        if !self.options.is_about_group(group) {
+            return;
+        }
+        let what = match (transition.confirmed, now > before) {
+            (true, _) => "leak confirmed".to_owned(),
+            (_, true) => format!("now {}", transition.to.name()),
+            (_, false) => format!("no longer {}: {}", transition.from.name(), transition.to.name()),
+        };
+        let name = short_command_line(&group.first.cmdline, &group.first.comm);
+        let rate = group.verdict.rate.map_or_else(String::new, |rate| format!(", +{}", rate.mean));
+        let text =
+            format!("{} workers of parent {} ({name}) together: {what}{rate}", group.len(), group.first.ppid);
+        drop(groups);
+        self.tell(wall, text);
     }
 
     /// Says something now and in the report.
@@ -217,6 +249,9 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         let what = if self.interrupted { "interrupted" } else { "ended" };
         let seconds = self.monitor.elapsed().as_secs_f64();
         self.timeline.push(finished, format!("{what} after {seconds:.1} s"));
+        let mut groups: Vec<Group> =
+            self.monitor.groups().filter(|group| self.options.is_about_group(group)).cloned().collect();
+        groups.sort_by(|one, other| other.verdict.cmp_by_concern(&one.verdict));
         let (timeline, timeline_left_out) = self.timeline.finish();
         Hunted {
             started,
@@ -227,6 +262,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             source: self.monitor.source_kind(),
             lost: self.monitor.lost().clone(),
             findings,
+            groups,
             actions: self.actions,
             ended,
             cleared,

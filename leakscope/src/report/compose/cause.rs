@@ -39,7 +39,13 @@ pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
              readings of /proc was not seen.",
         );
     }
-    if subjects.is_empty() {
+    if super::services::of(incident).next().is_some() {
+        section.say(
+            "The workers run one program and each of them holds a little more with time; which code path does so was not \
+             looked at.",
+        );
+    }
+    if subjects.is_empty() && super::services::of(incident).next().is_none() {
         section.say("No leak was found, so there is no cause to name.");
     }
     section

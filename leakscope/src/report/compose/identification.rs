@@ -25,6 +25,7 @@ pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
             section.blocks.push(Block::Chart(chart));
         }
     }
+    super::services::identification(&mut section, incident);
     candidates(&mut section, incident);
     section.say(how(incident));
     section

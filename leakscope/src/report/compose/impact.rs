@@ -13,7 +13,8 @@ const HOUR: f64 = 3600.0;
 
 pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
     let mut section = Section::new("Impact");
-    if subjects.is_empty() {
+    super::services::impact(&mut section, incident);
+    if subjects.is_empty() && super::services::of(incident).next().is_none() {
         section.say("No leak was found, so none had an impact.");
     }
     for suspect in subjects {

@@ -8,6 +8,7 @@ mod identification;
 mod impact;
 mod prevention;
 mod resolution;
+mod services;
 
 use jiff::Timestamp;
 
@@ -42,6 +43,9 @@ fn title(incident: &Incident, subjects: &[&Suspect]) -> Line {
     let host = &incident.hunt.host.hostname;
     let kind = if subjects.iter().all(|s| s.confirmed) { "" } else { "suspected " };
     match subjects {
+        [] if services::of(incident).next().is_some() => {
+            format!("Incident report: memory leak in the workers of a service on {host}").into()
+        }
         [] => format!("Report: no memory leak on {host}").into(),
         [only] => {
             format!("Incident report: {kind}memory leak in {} (pid {}) on {host}", only.comm, only.pid).into()
@@ -81,7 +85,7 @@ fn lost(incident: &Incident) -> String {
 
 fn summary(incident: &Incident, subjects: &[&Suspect]) -> Section {
     let mut section = Section::new("Summary");
-    if subjects.is_empty() {
+    if subjects.is_empty() && services::of(incident).next().is_none() {
         section.say(nothing_found(incident));
     }
     let lines: Vec<Line> = subjects
@@ -95,6 +99,7 @@ fn summary(incident: &Incident, subjects: &[&Suspect]) -> Section {
     } else {
         lines.into_iter().for_each(|line| section.say(line));
     }
+    services::of(incident).for_each(|service| section.say(services::summary(service)));
     section
 }
 

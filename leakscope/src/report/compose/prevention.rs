@@ -30,7 +30,13 @@ pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
         language(&mut section, suspect);
         alert(&mut section, suspect);
     }
-    if subjects.is_empty() {
+    if super::services::of(incident).next().is_some() {
+        section.say(
+            "Until the program is mended, workers that are replaced after some number of requests or hours give back what \
+             they gathered.",
+        );
+    }
+    if subjects.is_empty() && super::services::of(incident).next().is_none() {
         section.say("No leak was found, so there is none to prevent.");
     }
     section

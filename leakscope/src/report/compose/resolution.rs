@@ -28,7 +28,8 @@ pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
             section.blocks.push(Block::Code(vec![Printable::new(&start)]));
         }
     }
-    if subjects.is_empty() {
+    super::services::resolution(&mut section, incident);
+    if subjects.is_empty() && super::services::of(incident).next().is_none() {
         section.say("Nothing was done.");
     }
     section

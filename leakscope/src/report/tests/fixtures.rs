@@ -38,6 +38,7 @@ pub fn lab() -> Incident {
             lost_events: 0,
             verdict: HostVerdict::Leak,
             suspects: vec![suspect()],
+            services: Vec::new(),
             actions: vec![killed()],
             report: Some("/tmp/incident-report.txt".to_owned()),
         },
