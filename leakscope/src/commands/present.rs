@@ -199,7 +199,11 @@ fn suspect(finding: &Finding) -> Suspect {
     Suspect {
         suspected_after: finding.suspected_after,
         confirmed_after: finding.confirmed_after,
-        cadence: finding.cadence.map(|found| Cadence { period: found.period, bytes: found.bytes.map(Bytes) }),
+        cadence: finding
+            .cadence
+            .ok()
+            .map(|found| Cadence { period: found.period, bytes: found.bytes.map(Bytes) }),
+        cadence_unknown: finding.cadence.err().map(str::to_owned),
         oom: finding.oom.as_ref().map(Oom::from),
         kernel: finding
             .kernel

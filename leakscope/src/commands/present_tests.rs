@@ -37,7 +37,7 @@ fn finding() -> Finding {
         host: HostMemory { available: Bytes(77), ..HostMemory::default() },
         kernel: None,
         explained: None,
-        cadence: None,
+        cadence: Err("too few page faults seen"),
         oom: None,
         suspected_after: None,
         confirmed_after: None,

@@ -31,8 +31,8 @@ pub struct Finding {
     pub kernel: Option<KernelCounts>,
     /// How much of its growth the kernel's counters account for, from 0 to 1.
     pub explained: Option<f64>,
-    /// The rhythm of its growth; `None` where its page faults show none, or were not looked at.
-    pub cadence: Option<Cadence>,
+    /// The rhythm of its growth, or why none is known.
+    pub cadence: Result<Cadence, &'static str>,
     /// When it would reach which limit.
     pub oom: Option<TimeToOom>,
     /// How long after the first batch it was suspected.
@@ -67,7 +67,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             host,
             kernel: tracked.kernel(),
             explained: tracked.explained(page),
-            cadence: tracked.cadence().ok(),
+            cadence: tracked.cadence(),
             oom: self.time_to_oom(key),
             suspected_after: tracked.suspected_at.map(|at| at.since(began)),
             confirmed_after: tracked.confirmed_at.map(|at| at.since(began)),

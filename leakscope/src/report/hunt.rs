@@ -122,6 +122,8 @@ pub struct Suspect {
     pub kernel: Option<Kernel>,
     /// The rhythm of its growth, where it has one.
     pub cadence: Option<Cadence>,
+    /// Why no rhythm is known, where none is.
+    pub cadence_unknown: Option<String>,
     /// Where in the code it grew, the largest share first; `None` where that was not looked at.
     #[serde(rename = "where")]
     pub places: Option<Vec<Place>>,
@@ -151,6 +153,7 @@ impl Suspect {
             oom: None,
             kernel: None,
             cadence: None,
+            cadence_unknown: None,
             places: None,
         }
     }

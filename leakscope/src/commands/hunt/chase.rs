@@ -12,7 +12,7 @@ use super::timeline::Timeline;
 use super::{EveryTick, Hunted, KillMode, Options};
 use crate::action::Outcome;
 use crate::commands::{Interrupt, counted, title};
-use crate::leak::State;
+use crate::leak::{Limit, State, TimeToOom};
 use crate::monitor::{Finding, Group, GroupTransition, Monitor, Tick, Transition};
 use crate::process::{Directory, ProcRoot};
 use crate::report::{OomChoice, short_command_line};
@@ -41,6 +41,8 @@ pub(super) struct Chase<'a, S, D> {
     /// Confirmed leaks that became another program.
     pub(super) became_another: BTreeSet<ProcKey>,
     pub(super) actions: Vec<(ProcKey, Outcome)>,
+    /// Whose limit was told to be near.
+    warned: BTreeSet<ProcKey>,
     oom_choice: Option<OomChoice>,
     pub(super) timeline: Timeline,
 }
@@ -63,6 +65,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             dealt_with: BTreeSet::new(),
             became_another: BTreeSet::new(),
             actions: Vec::new(),
+            warned: BTreeSet::new(),
             oom_choice: None,
             timeline: Timeline::default(),
         })
@@ -114,6 +117,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             (self.every_tick)(&tick, &host)?;
         }
         self.note(&tick);
+        self.warn_of_near_limits(tick.wall);
         Ok(Some(tick.at))
     }
 
@@ -190,6 +194,33 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             format!("{} workers of parent {} ({name}) together: {what}{rate}", group.len(), group.first.ppid);
         drop(groups);
         self.tell(wall, text);
+    }
+
+    /// Urgency is no verdict: whoever would use up its limit within two minutes is told of while it is but a suspect.
+    fn warn_of_near_limits(&mut self, wall: Timestamp) {
+        let suspects: Vec<ProcKey> = self
+            .monitor
+            .processes()
+            .filter(|(_, tracked)| tracked.verdict.state.severity() >= State::Suspect.severity())
+            .map(|(key, _)| key)
+            .filter(|key| self.options.is_about(*key) && !self.warned.contains(key))
+            .collect();
+        for key in suspects {
+            let Some(oom) = self.monitor.time_to_oom(key).filter(TimeToOom::runaway) else { continue };
+            let Some(identity) = self.monitor.identity(key) else { continue };
+            let limit = match &oom.room.limit {
+                Limit::Host => "the host's memory and swap".to_owned(),
+                Limit::Cgroup(path) => format!("the limit of cgroup {path}"),
+            };
+            let text = format!(
+                "{} would use up {limit} ({} left) in {:.0} s if it goes on like this, whether it leaks or not",
+                title(identity),
+                oom.room.left,
+                oom.eta.as_secs_f64()
+            );
+            self.warned.insert(key);
+            self.tell(wall, text);
+        }
     }
 
     /// Says something now and in the report.

@@ -25,6 +25,8 @@ pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
             let nothing_back =
                 incident.story(suspect).and_then(|story| story.given_back) == Some(Bytes::ZERO);
             section.say(rhythm(cadence, nothing_back));
+        } else if let Some(why) = &suspect.cadence_unknown {
+            section.say(format!("The size and the rhythm of its entries are not known: {why}."));
         }
         section.say(kinds(suspect));
         if let Some(kernel) = &suspect.kernel {

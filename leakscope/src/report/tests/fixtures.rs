@@ -121,6 +121,7 @@ pub fn suspect() -> Suspect {
             munmap_bytes: Some(Bytes::ZERO),
             explained: Some(0.97),
         }),
+        cadence_unknown: None,
         cadence: Some(Cadence { period: Duration::from_millis(200), bytes: Some(Bytes(10_289)) }),
         places: Some(vec![Place {
             share: 0.97,
