@@ -5,13 +5,15 @@
 //! and a live host are judged by the same lines. What it keeps is bounded by the processes alive; what a process keeps is
 //! bounded by [`history::CAPACITY`]. Start reading at [`Monitor::step`].
 
+mod closer;
 mod finding;
 mod history;
+mod rejected;
 #[cfg(test)]
 mod tests;
 mod tracked;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,6 +22,7 @@ pub use finding::Finding;
 pub use history::{CAPACITY as HISTORY_CAPACITY, Point};
 pub use tracked::Tracked;
 
+use self::rejected::Rejected;
 use crate::leak::{Sample, State, Thresholds, TimeToOom, time_to_oom};
 use crate::process::{Directory, Host, Identity, Selector};
 use crate::source::{Batch, Event, ExitStatus, HostMemory, Lost, Reading, Source, SourceKind};
@@ -27,9 +30,6 @@ use crate::units::{Moment, Pid, ProcKey};
 
 /// How many suspects are looked at closely at a time.
 const MAX_INSPECTED: usize = 64;
-
-/// How many processes that are not selected are remembered as such.
-const MAX_REJECTED: usize = 65_536;
 
 /// How many exits are remembered, for a kill that asks how its victim ended.
 const EXITS_KEPT: usize = 256;
@@ -80,10 +80,12 @@ pub struct Monitor<S, D> {
     processes: HashMap<ProcKey, Tracked>,
     by_pid: HashMap<Pid, ProcKey>,
     /// Processes that were looked at and are not selected, so that they are not looked at again each time they change.
-    rejected: HashSet<ProcKey>,
+    rejected: Rejected,
     /// Processes whose verdict may change while their memory does not.
     unsettled: BTreeSet<ProcKey>,
     inspected: BTreeSet<ProcKey>,
+    /// How long anybody was.
+    inspected_for: Duration,
     exits: VecDeque<(ProcKey, Option<ExitStatus>)>,
     began: Option<(Moment, Timestamp, HostMemory)>,
     now: Option<(Moment, Timestamp, HostMemory)>,
@@ -99,9 +101,10 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             config,
             processes: HashMap::new(),
             by_pid: HashMap::new(),
-            rejected: HashSet::new(),
+            rejected: Rejected::default(),
             unsettled: BTreeSet::new(),
             inspected: BTreeSet::new(),
+            inspected_for: Duration::ZERO,
             exits: VecDeque::new(),
             began: None,
             now: None,
@@ -120,6 +123,9 @@ impl<S: Source, D: Directory> Monitor<S, D> {
 
     fn take(&mut self, batch: Batch) -> anyhow::Result<Tick> {
         let Batch { at, wall, host, readings, events, lost } = batch;
+        if let Some((before, ..)) = self.now.filter(|_| !self.inspected.is_empty()) {
+            self.inspected_for += at.since(before);
+        }
         self.began.get_or_insert((at, wall, host));
         self.now = Some((at, wall, host));
         self.lost = lost;
@@ -149,7 +155,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         for key in silent {
             self.judge(key, None, &mut tick);
         }
-        self.inspect_suspects()?;
+        self.inspect_suspects(at)?;
         Ok(tick)
     }
 
@@ -158,7 +164,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         if self.processes.contains_key(&key) {
             return true;
         }
-        if self.config.leave_out == Some(key.pid) || self.rejected.contains(&key) {
+        if self.config.leave_out == Some(key.pid) || self.rejected.holds(key, tick.at) {
             return false;
         }
         if let Some(&former) = self.by_pid.get(&key.pid)
@@ -171,13 +177,10 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         if !self.config.selector.is_empty() {
             let Some(identity) = self.directory.identify(key) else { return false };
             if !self.config.selector.matches(&identity) {
-                if self.rejected.len() >= MAX_REJECTED {
-                    // Exits that were lost left entries behind; whoever lives is looked at once more.
-                    self.rejected.clear();
-                }
-                self.rejected.insert(key);
+                self.rejected.insert(key, tick.at);
                 return false;
             }
+            self.rejected.remove(key);
             tracked.identity = Some(identity);
         }
         self.by_pid.insert(key.pid, key);
@@ -186,7 +189,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
     }
 
     fn forget(&mut self, key: ProcKey) -> Option<(ProcKey, Tracked)> {
-        self.rejected.remove(&key);
+        self.rejected.remove(key);
         self.unsettled.remove(&key);
         if self.by_pid.get(&key.pid) == Some(&key) {
             self.by_pid.remove(&key.pid);
@@ -225,23 +228,28 @@ impl<S: Source, D: Directory> Monitor<S, D> {
                 confirmed: verdict.confirmed,
             });
         }
-        if verdict.state.severity() > 0 && tracked.identity.is_none() {
-            tracked.identity = self.directory.identify(key);
+        // Once it comes under suspicion it is looked at anew: its pid file and its title may be younger than it.
+        let suspected = State::Suspect.severity();
+        let newly = before.0.severity() < suspected && verdict.state.severity() >= suspected;
+        if newly || verdict.state.severity() > 0 && tracked.identity.is_none() {
+            tracked.identity = self.directory.identify(key).or_else(|| tracked.identity.take());
         }
         if !tracked.is_settled() {
             self.unsettled.insert(key);
         }
     }
 
-    /// Keeps the closer look on suspects: from `suspect` on, until the process is no longer thought to grow at all.
-    fn inspect_suspects(&mut self) -> anyhow::Result<()> {
-        let severity =
-            |key: &ProcKey| self.processes.get(key).map_or(0, |tracked| tracked.verdict.state.severity());
-        let mut wanted: BTreeSet<ProcKey> =
-            self.inspected.iter().copied().filter(|key| severity(key) > 0).collect();
-        for key in &self.unsettled {
-            if wanted.len() < MAX_INSPECTED && severity(key) >= State::Suspect.severity() {
-                wanted.insert(*key);
+    /// Keeps the closer look on those who are worth it, whoever is looked at already first.
+    fn inspect_suspects(&mut self, at: Moment) -> anyhow::Result<()> {
+        let mut wanted = BTreeSet::new();
+        for key in self.inspected.iter().chain(self.unsettled.difference(&self.inspected)) {
+            let Some(tracked) = self.processes.get_mut(key) else { continue };
+            if tracked.looks.wanted(at, &tracked.verdict) {
+                if wanted.len() < MAX_INSPECTED {
+                    wanted.insert(*key);
+                } else {
+                    tracked.looks.refuse();
+                }
             }
         }
         if wanted != self.inspected {
@@ -320,6 +328,16 @@ impl<S: Source, D: Directory> Monitor<S, D> {
     /// What was lost so far.
     pub fn lost(&self) -> &Lost {
         &self.lost
+    }
+
+    /// How long the closer look was on, whoever it was at.
+    pub fn inspected_for(&self) -> Duration {
+        self.inspected_for
+    }
+
+    /// The source.
+    pub fn source(&self) -> &S {
+        &self.source
     }
 
     /// Which kind of source observes.

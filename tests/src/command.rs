@@ -98,10 +98,9 @@ impl Workload {
         Self::interpreted("python3", name, program)
     }
 
-    /// Starts a Node program; `None` where there is no Node.
-    pub fn node(name: &str, program: &str) -> Option<Self> {
-        Command::new("node").arg("--version").output().ok()?;
-        Some(Self::interpreted("node", name, program))
+    /// Starts a Node program; the set-up of `cargo xtask test` gets Node where it is missing.
+    pub fn node(name: &str, program: &str) -> Self {
+        Self::interpreted("node", name, program)
     }
 
     fn interpreted(interpreter: &str, name: &str, program: &str) -> Self {

@@ -85,11 +85,8 @@ fn a_leaking_python_service_is_named_and_its_look_alike_is_not() {
 #[test]
 fn a_leaking_node_program_is_named() {
     require_root();
-    let Some(leaker) = Workload::node("server.js", NODE_LEAK) else {
-        println!("not run: there is no Node on this machine");
-        return;
-    };
-    let quiet = Workload::node("server.js", "setInterval(() => {}, 60000);\n").unwrap();
+    let leaker = Workload::node("server.js", NODE_LEAK);
+    let quiet = Workload::node("server.js", "setInterval(() => {}, 60000);\n");
     let ran = hunt(&[leaker.pid_text(), quiet.pid_text()], &[]);
     let json = ran.json();
     assert_rate(assert_proven(&json, leaker.pid()), 1_048_576.0, 0.1);

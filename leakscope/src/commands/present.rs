@@ -11,8 +11,8 @@ use crate::monitor::{Finding, Point};
 use crate::process::Identity;
 use crate::report::Printable;
 use crate::report::{
-    Cadence, Candidate, Host, HostChange, HostVerdict, Hunt, Incident, Kernel, Oom, ReportFormat, Story,
-    Style, Suspect, TimelineEntry, Told, checks_table, short_command_line, write_report,
+    Cadence, Candidate, Host, HostChange, HostVerdict, Hunt, Incident, Kernel, LossLine, Oom, ReportFormat,
+    Story, Style, Suspect, TimelineEntry, Told, checks_table, short_command_line, write_report,
 };
 use crate::source::HostMemory;
 use crate::ui::Ui;
@@ -155,6 +155,7 @@ fn hunt(hunted: &Hunted) -> Hunt {
         host,
         source: hunted.source,
         lost_events: hunted.lost.total(),
+        lost: LossLine::of(&hunted.lost),
         verdict: if hunted.leak_confirmed() { HostVerdict::Leak } else { HostVerdict::Clean },
         suspects: hunted.findings.iter().map(suspect).collect(),
         actions: hunted.actions.iter().map(|(_, outcome)| outcome.clone()).collect(),
