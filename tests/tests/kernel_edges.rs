@@ -229,6 +229,44 @@ async fn whom_the_oom_killer_chooses_is_told_and_so_is_the_signal_that_ended_it(
     Ok(())
 }
 
+#[tokio::test]
+async fn a_full_ring_is_counted_and_made_up_for() -> Result<()> {
+    let options = KernelOptions {
+        period: Duration::from_millis(500),
+        // Room for 128 records.
+        ring_bytes: Some(4096),
+        ..KernelOptions::default()
+    };
+    let mut source = KernelSource::open(&options).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let mut watch = Watch::default();
+    watch.next(&mut source).await?;
+    let mut early = start()?;
+    early.obey("touch 50")?;
+    let early_pid = early.pid();
+    watch.until(&mut source, PATIENCE, "the first", |watch| watch.first_touch(early_pid) >= 50).await?;
+    // Each leaves two records: it began, it ended.
+    for _ in 0..100 {
+        Command::new(env!("CARGO_BIN_EXE_obedient")).stdin(Stdio::null()).status()?;
+    }
+    // The ring is full now: one end and one beginning cannot be told.
+    early.kill()?;
+    early.wait()?;
+    let mut late = start()?;
+    late.obey("touch 50")?;
+    let late_pid = late.pid();
+    let made_up = |watch: &Watch| {
+        let ended = |event: &Event| matches!(event, Event::Exit { key, .. } if key.pid == early_pid);
+        watch.first_touch(late_pid) >= 50 && watch.events.iter().any(ended)
+    };
+    watch.until(&mut source, PATIENCE, "what the ring lost", made_up).await?;
+    let lost = watch.batch.as_ref().context("a batch")?.lost.clone();
+    assert!(
+        lost.causes.iter().any(|(cause, count)| cause.starts_with("no room in the ring") && *count > 0),
+        "{lost:?}"
+    );
+    Ok(())
+}
+
 /// A zombie whose exit found no room in the ring has ended, however long its parent leaves it.
 #[tokio::test]
 async fn a_zombie_whose_exit_was_lost_is_seen_to_have_ended() -> Result<()> {

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use leakscope_tests::command::{Ran, Workload, folder, leakscope, pause, require_root, run, wait_until};
+use leakscope_tests::command::{Ran, Workload, folder, leakscope, pause, require_root, run};
 use serde_json::Value;
 
 const QUIET: &str = "import time\nprint('ready', flush=True)\nwhile True:\n    time.sleep(60)\n";
@@ -193,12 +193,18 @@ fn ctrl_c_while_the_kernel_side_is_loaded_ends_a_watch_with_status_0() {
             leakscope().args(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let status = format!("/proc/{}/status", child.id());
         // SIGINT is the second bit of the caught signals: from then on it is a request.
-        wait_until("SIGINT is caught", || {
+        let catches = || {
             let text = std::fs::read_to_string(&status).unwrap();
             let caught =
                 text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim().to_owned();
             u64::from_str_radix(&caught, 16).unwrap() & 2 != 0
-        });
+        };
+        // Loading takes some tens of milliseconds: a look at each hundred would come too late.
+        let began = now();
+        while !catches() {
+            assert!(now().duration_since(began) < Duration::from_secs(60), "{command} never catches SIGINT");
+            std::thread::yield_now();
+        }
         let held = leakscope_tests::programs_held(leakscope::units::Pid(child.id())).unwrap();
         assert!(held.is_empty(), "{command} took the signals only when the kernel side was loaded");
         let pid = rustix::process::Pid::from_child(&child);

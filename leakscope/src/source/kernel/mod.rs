@@ -6,7 +6,8 @@
 //!
 //! Why nothing is missed: each batch begins an epoch, and a process is reported once in each epoch in which it changes. A
 //! report that carries the new epoch is left for the next batch, because the process may change again after it was read.
-//! What is lost all the same (a full ring, a full map) is counted, and a slow walk over /proc corrects it.
+//! What is lost all the same (a full ring, a full map) is counted, all of /proc is read for it at most once a second, and a
+//! slow walk over /proc and a comparison of pids every 20 seconds correct what nobody told of.
 
 mod batch;
 mod btf;
@@ -56,7 +57,7 @@ pub struct KernelOptions {
     pub proc_root: PathBuf,
     /// Which kind of tracepoints to attach.
     pub tracepoints: TracepointKind,
-    /// Processes that the kernel side keeps counts for; `None`: as many as there can be pids, at most 65,536 (10 MB).
+    /// Processes that the kernel side keeps counts for; `None`: as many as there can be pids, at most 65,536 (16 MB).
     pub max_processes: Option<u32>,
     /// Bytes of the ring, a power of two and at least a page; `None`: 512 KiB, enough for 16,000 processes that change
     /// within one period.
