@@ -39,6 +39,11 @@ pub struct Process {
     pub epoch: u32,
     /// How often it became another program; each starts the counts below again.
     pub execs: u32,
+    /// Not 0 while it runs in the address space of the process that forked it (vfork, `CLONE_VM`): what it does to that
+    /// memory is the owner's.
+    pub shares_mm: u64,
+    /// Processes that it forked.
+    pub forks: u64,
     /// User faults on pages that were not present.
     pub first_touch: u64,
     /// User faults on pages that were present.
@@ -54,6 +59,8 @@ impl Process {
             start_boottime,
             epoch: 0,
             execs: 0,
+            shares_mm: 0,
+            forks: 0,
             first_touch: 0,
             protection: 0,
             rss: [RssKind::UNSEEN; RSS_KINDS],
@@ -162,8 +169,10 @@ pub struct Suspect {
     pub mmap_file: CallCount,
     /// `munmap`.
     pub munmap: CallCount,
-    /// `mremap`.
+    /// `mremap`: bytes added and taken away.
     pub mremap: FlowCount,
+    /// `mremap`: calls.
+    pub mremap_calls: u64,
     /// `madvise` with `MADV_DONTNEED` or `MADV_FREE`.
     pub madvise_free: CallCount,
     /// The end of the heap after the last `brk`, for kernels whose `mm_struct` cannot be read; 0: not seen yet.
@@ -182,6 +191,7 @@ impl Suspect {
         mmap_file: CallCount { calls: 0, bytes: 0 },
         munmap: CallCount { calls: 0, bytes: 0 },
         mremap: FlowCount { grown: 0, shrunk: 0 },
+        mremap_calls: 0,
         madvise_free: CallCount { calls: 0, bytes: 0 },
         last_brk: 0,
         fault_count: 0,
@@ -318,10 +328,10 @@ impl Tally {
 // Padding would be uninitialised bytes that cross to user space (and that the verifier refuses on the way).
 const _: () = {
     assert!(size_of::<RssKind>() == 32);
-    assert!(size_of::<Process>() == 32 + RSS_KINDS * size_of::<RssKind>());
+    assert!(size_of::<Process>() == 48 + RSS_KINDS * size_of::<RssKind>());
     assert!(size_of::<Record>() == 24);
     assert!(size_of::<Control>() == 8);
-    assert!(size_of::<Suspect>() == 2 * 16 + 4 * 16 + 16 + FAULTS_MAX * 16);
+    assert!(size_of::<Suspect>() == 2 * 16 + 4 * 16 + 24 + FAULTS_MAX * 16);
     assert!(size_of::<Offsets>() == 16 * 4);
     assert!(size_of::<Tallies>() == Tallies::PLACES * 8);
     assert!(FAULTS_MAX.is_power_of_two());

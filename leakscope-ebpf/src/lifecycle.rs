@@ -7,8 +7,8 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use leakscope_common::{Offsets, Process, RSS_KINDS, Record, RssKind, Tally, record};
 
-use crate::maps::{PROCESSES, mark_changed, offset, push};
-use crate::memory::field;
+use crate::maps::{PROCESSES, add, mark_changed, offset, push};
+use crate::memory::{field, insert};
 use crate::task::{self, Address};
 
 /// `signal_struct.flags`: the whole group exits with `group_exit_code` (include/linux/sched/signal.h).
@@ -25,13 +25,27 @@ pub fn try_fork_btf(ctx: &BtfTracePointContext) -> Result<(), Tally> {
     if pid != tgid || mm == 0 {
         return Ok(());
     }
-    let start_boottime = task::read(child, offset!(task_start_boottime))?;
+    let parent_mm: Address = task::read(task::current(), offset!(task_mm))?;
+    let mut new = Process::new(task::read(child, offset!(task_start_boottime))?);
+    new.shares_mm = u64::from(mm == parent_mm);
     // BPF_ANY: whatever is there is a leftover of a process that had this pid before.
-    PROCESSES
-        .insert(tgid, Process::new(start_boottime), u64::from(BPF_ANY))
-        .map_err(|_| Tally::ProcessesFull)?;
+    PROCESSES.insert(tgid, new, u64::from(BPF_ANY)).map_err(|_| Tally::ProcessesFull)?;
     let process = PROCESSES.get_ptr_mut(tgid).ok_or(Tally::ProcessesFull)?;
     aya_log_ebpf::debug!(ctx, "pid {} forked", tgid);
+    mark_changed(tgid, process)?;
+    count_fork(ctx)
+}
+
+/// The process that forks is the running one, whoever will be called the parent (`CLONE_PARENT`).
+#[inline(always)]
+fn count_fork(ctx: &impl EbpfContext) -> Result<(), Tally> {
+    let tgid = task::current_tgid();
+    let process = match PROCESSES.get_ptr_mut(tgid) {
+        Some(process) => process,
+        None => insert(ctx, tgid, task::current(), 0)?,
+    };
+    // SAFETY: `process` points to a value of PROCESSES.
+    add(unsafe { &raw mut (*process).forks }, 1);
     mark_changed(tgid, process)
 }
 
@@ -49,6 +63,11 @@ pub fn try_exec(ctx: &impl EbpfContext) -> Result<(), Tally> {
     };
     // SAFETY: `process` points to a value of PROCESSES, here and below.
     unsafe { (*process).execs += 1 };
+    // From here on it has an address space of its own.
+    // SAFETY: as above.
+    unsafe { (*process).shares_mm = 0 };
+    // SAFETY: as above.
+    unsafe { (*process).forks = 0 };
     // SAFETY: as above.
     unsafe { (*process).first_touch = 0 };
     // SAFETY: as above.

@@ -2,6 +2,9 @@
 //!
 //! One hash lookup for each event, so that a page fault pays some tens of nanoseconds. `rss_stat` never makes an entry:
 //! an exiting process unmaps its memory after its exit was reported, and would come back.
+//!
+//! A vfork child runs in its parent's address space until its exec: what it touches there is the parent's to keep, so it
+//! is charged to the owner of the address space (by `mm_struct.owner`; classic tracepoints cannot tell).
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_NOEXIST;
@@ -21,17 +24,26 @@ pub fn try_rss_stat_btf(ctx: &BtfTracePointContext) -> Result<(), Tally> {
     let mm = ctx.arg::<*const u8>(0) as Address;
     let member = ctx.arg::<i32>(1);
     let current_mm: Address = task::read(task::current(), offset!(task_mm))?;
-    let tgid = if mm == current_mm {
-        task::current_tgid()
+    let tgid = task::current_tgid();
+    let own = if mm == current_mm {
+        let process = PROCESSES.get_ptr_mut(tgid).ok_or(Tally::NotYetKnown)?;
+        if borrows(process) { None } else { Some((tgid, process)) }
     } else {
-        // Reclaim, khugepaged, ptrace and process_madvise change what is not theirs.
-        match owner(mm)? {
-            Some(tgid) => tgid,
-            // A dying address space has no owner left: its process' exit was reported.
-            None => return Ok(()),
+        None
+    };
+    let (tgid, process) = match own {
+        Some(own) => own,
+        // Reclaim, khugepaged, ptrace and process_madvise change what is not theirs, and so does a vfork child.
+        None => {
+            let owner = owner(mm)?;
+            if owner == 0 {
+                // A dying address space has no owner left: its process' exit was reported.
+                return Ok(());
+            }
+            let tgid: u32 = task::read(owner, offset!(task_tgid))?;
+            (tgid, PROCESSES.get_ptr_mut(tgid).ok_or(Tally::NotYetKnown)?)
         }
     };
-    let process = PROCESSES.get_ptr_mut(tgid).ok_or(Tally::NotYetKnown)?;
     let kind = kind_of(member)?;
     let pages: i64 = task::read(mm, offset!(mm_rss) + kind * offset!(mm_rss_stride))?;
     note(process, kind, pages);
@@ -57,11 +69,7 @@ pub fn try_rss_stat_classic(ctx: &TracePointContext) -> Result<(), Tally> {
 /// A user fault of the running thread: `present` says that the page was there and the access not allowed.
 #[inline(always)]
 pub fn count_fault(ctx: &impl EbpfContext, present: bool) -> Result<u32, Tally> {
-    let tgid = task::current_tgid();
-    let process = match PROCESSES.get_ptr_mut(tgid) {
-        Some(process) => process,
-        None => insert(ctx, tgid)?,
-    };
+    let (tgid, process) = whose_fault(ctx)?;
     let counter = if present {
         // SAFETY: `process` points to a value of PROCESSES.
         unsafe { &raw mut (*process).protection }
@@ -74,24 +82,83 @@ pub fn count_fault(ctx: &impl EbpfContext, present: bool) -> Result<u32, Tally> 
     Ok(tgid)
 }
 
+/// Who pays for a fault of the running thread: its process, or the owner of the address space that it borrows.
+#[inline(always)]
+fn whose_fault(ctx: &impl EbpfContext) -> Result<(u32, *mut Process), Tally> {
+    let tgid = task::current_tgid();
+    let process = match PROCESSES.get_ptr_mut(tgid) {
+        Some(process) => process,
+        None => insert(ctx, tgid, task::current(), shares_mm(tgid)?)?,
+    };
+    if !borrows(process) {
+        return Ok((tgid, process));
+    }
+    let mm: Address = task::read(task::current(), offset!(task_mm))?;
+    let task = owner(mm)?;
+    if task == 0 {
+        // The owner is exiting: a borrower that outlives it pays for itself.
+        return Ok((tgid, process));
+    }
+    let tgid: u32 = task::read(task, offset!(task_tgid))?;
+    match PROCESSES.get_ptr_mut(tgid) {
+        Some(process) => Ok((tgid, process)),
+        None => Ok((tgid, insert(ctx, tgid, task, 0)?)),
+    }
+}
+
+/// Whether a process' address space is somebody else's, who can be told.
+#[inline(always)]
+fn borrows(process: *mut Process) -> bool {
+    // SAFETY: `process` points to a value of PROCESSES.
+    let shares_mm = unsafe { (*process).shares_mm };
+    // Without an owner (no CONFIG_MEMCG) a borrower pays for itself until its exec.
+    shares_mm != 0 && offset!(mm_owner) != Offsets::ABSENT
+}
+
+/// What [`Process::shares_mm`] is of a process whose fork was not seen.
+#[inline(always)]
+fn shares_mm(tgid: u32) -> Result<u64, Tally> {
+    if offset!(mm_owner) == Offsets::ABSENT {
+        return Ok(0);
+    }
+    let mm: Address = task::read(task::current(), offset!(task_mm))?;
+    let task = owner(mm)?;
+    if task == 0 {
+        return Ok(0);
+    }
+    let owner: u32 = task::read(task, offset!(task_tgid))?;
+    Ok(u64::from(owner != tgid))
+}
+
 /// A process that is older than leakscope, or whose fork found no room.
-#[inline(never)]
-fn insert(ctx: &impl EbpfContext, tgid: u32) -> Result<*mut Process, Tally> {
-    let process = Process::new(task::start_boottime(task::current()));
-    // Another thread may have been faster: what counts is that it is there.
-    let _ = PROCESSES.insert(tgid, process, u64::from(BPF_NOEXIST));
+#[inline(always)]
+pub fn insert(
+    ctx: &impl EbpfContext,
+    tgid: u32,
+    task: Address,
+    shares_mm: u64,
+) -> Result<*mut Process, Tally> {
+    make(tgid, task, shares_mm);
     aya_log_ebpf::debug!(ctx, "pid {} seen first by a fault", tgid);
     PROCESSES.get_ptr_mut(tgid).ok_or(Tally::ProcessesFull)
 }
 
-/// The thread group that an address space belongs to.
+/// Rare, and large: kept out of the path of every fault. Another thread may have been faster: what counts is that the
+/// entry is there.
+#[inline(never)]
+fn make(tgid: u32, task: Address, shares_mm: u64) {
+    let mut process = Process::new(task::start_boottime(task));
+    process.shares_mm = shares_mm;
+    let _ = PROCESSES.insert(tgid, process, u64::from(BPF_NOEXIST));
+}
+
+/// A task of the thread group that an address space belongs to; 0 when it is dying and nobody's.
 #[inline(always)]
-fn owner(mm: Address) -> Result<Option<u32>, Tally> {
+fn owner(mm: Address) -> Result<Address, Tally> {
     if offset!(mm_owner) == Offsets::ABSENT {
         return Err(Tally::RemoteUnknown);
     }
-    let task: Address = task::read(mm, offset!(mm_owner))?;
-    if task == 0 { Ok(None) } else { task::read(task, offset!(task_tgid)).map(Some) }
+    task::read(mm, offset!(mm_owner))
 }
 
 /// An index that the verifier can follow.

@@ -169,6 +169,8 @@ pub fn try_exit_mremap(ctx: &TracePointContext) -> Result<(), Tally> {
     let Some((suspect, call, _)) = exit(ctx)? else { return Ok(()) };
     // SAFETY: points to a value of SUSPECTS.
     count_flow(unsafe { &raw mut (*suspect).mremap }, whole_pages(call.old), whole_pages(call.new));
+    // SAFETY: as above.
+    add(unsafe { &raw mut (*suspect).mremap_calls }, 1);
     Ok(())
 }
 

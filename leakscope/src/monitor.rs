@@ -5,14 +5,16 @@
 //! and a live host are judged by the same lines. What it keeps is bounded by the processes alive; what a process keeps is
 //! bounded by [`history::CAPACITY`]. Start reading at [`Monitor::step`].
 
+mod closer;
 mod finding;
 mod groups;
 mod history;
+mod rejected;
 #[cfg(test)]
 mod tests;
 mod tracked;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -22,8 +24,8 @@ pub use groups::{Group, GroupTransition};
 pub use history::{CAPACITY as HISTORY_CAPACITY, Point};
 pub use tracked::Tracked;
 
-use groups::Groups;
-
+use self::groups::Groups;
+use self::rejected::Rejected;
 use crate::leak::{Sample, State, Thresholds, TimeToOom, time_to_oom};
 use crate::process::{Directory, Host, Identity, Selector};
 use crate::source::{Batch, Event, ExitStatus, HostMemory, Lost, Reading, Source, SourceKind};
@@ -31,9 +33,6 @@ use crate::units::{Moment, Pid, ProcKey};
 
 /// How many suspects are looked at closely at a time.
 const MAX_INSPECTED: usize = 64;
-
-/// How many processes that are not selected are remembered as such.
-const MAX_REJECTED: usize = 65_536;
 
 /// How long a process must have lived under our eyes before it is asked whose worker it is: most of those that a build
 /// or a shell starts are gone by then.
@@ -90,11 +89,13 @@ pub struct Monitor<S, D> {
     processes: HashMap<ProcKey, Tracked>,
     by_pid: HashMap<Pid, ProcKey>,
     /// Processes that were looked at and are not selected, so that they are not looked at again each time they change.
-    rejected: HashSet<ProcKey>,
+    rejected: Rejected,
     /// Processes whose verdict may change while their memory does not.
     unsettled: BTreeSet<ProcKey>,
     inspected: BTreeSet<ProcKey>,
     groups: Groups,
+    /// How long anybody was.
+    inspected_for: Duration,
     exits: VecDeque<(ProcKey, Option<ExitStatus>)>,
     /// How many processes were ever judged.
     met: usize,
@@ -111,10 +112,11 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             directory,
             processes: HashMap::new(),
             by_pid: HashMap::new(),
-            rejected: HashSet::new(),
+            rejected: Rejected::default(),
             unsettled: BTreeSet::new(),
             inspected: BTreeSet::new(),
             groups: Groups::new(config.thresholds),
+            inspected_for: Duration::ZERO,
             config,
             exits: VecDeque::new(),
             met: 0,
@@ -135,6 +137,9 @@ impl<S: Source, D: Directory> Monitor<S, D> {
 
     fn take(&mut self, batch: Batch) -> anyhow::Result<Tick> {
         let Batch { at, wall, host, readings, events, lost } = batch;
+        if let Some((before, ..)) = self.now.filter(|_| !self.inspected.is_empty()) {
+            self.inspected_for += at.since(before);
+        }
         self.began.get_or_insert((at, wall, host));
         self.now = Some((at, wall, host));
         self.lost = lost;
@@ -177,7 +182,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             self.judge(key, None, &mut tick);
         }
         tick.group_transitions = self.groups.judge(at);
-        self.inspect_suspects()?;
+        self.inspect_suspects(at)?;
         Ok(tick)
     }
 
@@ -186,7 +191,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         if self.processes.contains_key(&key) {
             return true;
         }
-        if self.config.leave_out == Some(key.pid) || self.rejected.contains(&key) {
+        if self.config.leave_out == Some(key.pid) || self.rejected.holds(key, tick.at) {
             return false;
         }
         if let Some(&former) = self.by_pid.get(&key.pid)
@@ -199,13 +204,10 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         if !self.config.selector.is_empty() {
             let Some(identity) = self.directory.identify(key) else { return false };
             if !self.config.selector.matches(&identity) {
-                if self.rejected.len() >= MAX_REJECTED {
-                    // Exits that were lost left entries behind; whoever lives is looked at once more.
-                    self.rejected.clear();
-                }
-                self.rejected.insert(key);
+                self.rejected.insert(key, tick.at);
                 return false;
             }
+            self.rejected.remove(key);
             tracked.identity = Some(identity);
         }
         self.by_pid.insert(key.pid, key);
@@ -215,7 +217,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
     }
 
     fn forget(&mut self, key: ProcKey) -> Option<(ProcKey, Tracked)> {
-        self.rejected.remove(&key);
+        self.rejected.remove(key);
         self.unsettled.remove(&key);
         if let Some((at, ..)) = self.now {
             self.groups.leave(key, at);
@@ -267,23 +269,28 @@ impl<S: Source, D: Directory> Monitor<S, D> {
                 confirmed: verdict.confirmed,
             });
         }
-        if verdict.state.severity() > 0 && tracked.identity.is_none() {
-            tracked.identity = self.directory.identify(key);
+        // Once it comes under suspicion it is looked at anew: its pid file and its title may be younger than it.
+        let suspected = State::Suspect.severity();
+        let newly = before.0.severity() < suspected && verdict.state.severity() >= suspected;
+        if newly || verdict.state.severity() > 0 && tracked.identity.is_none() {
+            tracked.identity = self.directory.identify(key).or_else(|| tracked.identity.take());
         }
         if !tracked.is_settled() {
             self.unsettled.insert(key);
         }
     }
 
-    /// Keeps the closer look on suspects: from `suspect` on, until the process is no longer thought to grow at all.
-    fn inspect_suspects(&mut self) -> anyhow::Result<()> {
-        let severity =
-            |key: &ProcKey| self.processes.get(key).map_or(0, |tracked| tracked.verdict.state.severity());
-        let mut wanted: BTreeSet<ProcKey> =
-            self.inspected.iter().copied().filter(|key| severity(key) > 0).collect();
-        for key in &self.unsettled {
-            if wanted.len() < MAX_INSPECTED && severity(key) >= State::Suspect.severity() {
-                wanted.insert(*key);
+    /// Keeps the closer look on those who are worth it, whoever is looked at already first.
+    fn inspect_suspects(&mut self, at: Moment) -> anyhow::Result<()> {
+        let mut wanted = BTreeSet::new();
+        for key in self.inspected.iter().chain(self.unsettled.difference(&self.inspected)) {
+            let Some(tracked) = self.processes.get_mut(key) else { continue };
+            if tracked.looks.wanted(at, &tracked.verdict) {
+                if wanted.len() < MAX_INSPECTED {
+                    wanted.insert(*key);
+                } else {
+                    tracked.looks.refuse();
+                }
             }
         }
         if wanted != self.inspected {
@@ -394,6 +401,16 @@ impl<S: Source, D: Directory> Monitor<S, D> {
     /// What was lost so far.
     pub fn lost(&self) -> &Lost {
         &self.lost
+    }
+
+    /// How long the closer look was on, whoever it was at.
+    pub fn inspected_for(&self) -> Duration {
+        self.inspected_for
+    }
+
+    /// The source.
+    pub fn source(&self) -> &S {
+        &self.source
     }
 
     /// Which kind of source observes.

@@ -38,7 +38,7 @@ pub async fn run(command: Command, ui: &mut Ui) -> anyhow::Result<u8> {
         Command::Record(args) => record(args, ui).await,
         Command::Replay(args) => replay(args, ui).await,
         Command::Analyze(args) => analyze(args, ui).await,
-        Command::Doctor(args) => doctor(&args, ui),
+        Command::Doctor(args) => doctor(&args, ui).await,
         Command::Demo(args) => demo(args, ui).await,
     }?;
     ui.out_failure().fix("free some space, or send standard output elsewhere")?;
@@ -54,6 +54,7 @@ async fn hunt(args: HuntArgs, ui: &mut Ui) -> anyhow::Result<u8> {
     }
     let mut monitor = monitor(&args.observe, options.confirm, ui)?;
     let hunted = hunt::run(&mut monitor, &options, ui, &mut |_, _| Ok(())).await?;
+    tell_kernel_side(monitor.source(), monitor.inspected_for(), ui)?;
     let mut incident = present::incident(&hunted, args.terms());
     // What was found is shown even where its report cannot be written.
     let written = match &destination {
@@ -76,8 +77,11 @@ async fn watch(args: WatchArgs, ui: &mut Ui) -> anyhow::Result<u8> {
         json: args.format.format == Output::Json,
         limit: args.limit.and_then(|limit| usize::try_from(limit).ok()),
     };
+    // Loading the kernel side takes a moment, in which Ctrl-C is to end a watch as it does later.
+    let mut interrupt = Interrupt::new()?;
     let mut monitor = monitor(&args.observe, Thresholds::default().confirm, ui)?;
-    watch::run(&mut monitor, &options, ui).await?;
+    watch::run(&mut monitor, &options, &mut interrupt, ui).await?;
+    tell_kernel_side(monitor.source(), monitor.inspected_for(), ui)?;
     Ok(DONE)
 }
 
@@ -98,9 +102,11 @@ async fn kill(args: KillArgs, ui: &mut Ui) -> anyhow::Result<u8> {
 
 async fn record(args: RecordArgs, ui: &mut Ui) -> anyhow::Result<u8> {
     let selector = args.observe.selection.selector(&ProcRoot::default())?;
-    let file = recording::create(&args.output)?;
+    let mut interrupt = Interrupt::new()?;
     let opened =
         opened(&open(args.observe.source, args.observe.tracepoints, Some(args.observe.interval), ui), ui)?;
+    // After the source: one that cannot be opened leaves no empty file behind.
+    let file = recording::create(&args.output)?;
     let leave_out = Some(Pid(std::process::id()));
     let directory = LiveDirectory::new(ProcRoot::default(), args.observe.selection.pidfiles.clone());
     let terms = recording::Terms { selector: selector.clone(), leave_out, redact: args.redact };
@@ -108,7 +114,8 @@ async fn record(args: RecordArgs, ui: &mut Ui) -> anyhow::Result<u8> {
         .with_context(|| format!("recording to {}", args.output.display()))?;
     let mut monitor =
         Monitor::new(source, directory, Config { thresholds: Thresholds::default(), selector, leave_out });
-    let recorded = record::run(&mut monitor, &recorder, args.options(), ui, &mut |_, _| ()).await;
+    let recorded =
+        record::run(&mut monitor, &recorder, args.options(), &mut interrupt, ui, &mut |_, _| ()).await;
     let written = recorded.with_context(|| format!("recording to {}", args.output.display()))?;
     ui.say(&format!("{}: {}", args.output.display(), record::line(&written, monitor.elapsed())));
     Ok(DONE)
@@ -155,8 +162,8 @@ fn tell(analysis: &Analysis, format: Output, ui: &mut Ui) -> anyhow::Result<u8> 
     Ok(if analysis.verdict == HostVerdict::Leak { REMAINS } else { DONE })
 }
 
-fn doctor(args: &DoctorArgs, ui: &mut Ui) -> anyhow::Result<u8> {
-    let findings = doctor::examine();
+async fn doctor(args: &DoctorArgs, ui: &mut Ui) -> anyhow::Result<u8> {
+    let findings = doctor::examine().await;
     ui.out(&doctor::show(&findings, args.format.format == Output::Json, ui)?);
     Ok(if findings.usable() { DONE } else { REMAINS })
 }
@@ -216,6 +223,17 @@ fn open(source: SourceChoice, tracepoints: Tracepoints, interval: Option<Duratio
         at_least_every: interval,
         debug: ui.verbosity() == Verbosity::Debug,
     }
+}
+
+/// What the kernel side did behind the scenes, for whoever asked with -v.
+fn tell_kernel_side(source: &Live, inspected_for: Duration, ui: &mut Ui) -> anyhow::Result<()> {
+    if ui.verbosity() >= Verbosity::Verbose
+        && let Some(status) = source.kernel_status()?
+    {
+        let traced = inspected_for.as_secs_f64();
+        ui.say_verbose(&format!("kernel side: {}; system calls traced for {traced:.0} s", status.summary()));
+    }
+    Ok(())
 }
 
 /// The source, with its notes said.

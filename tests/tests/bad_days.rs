@@ -133,8 +133,96 @@ fn without_root_the_kernel_side_is_refused_with_the_capabilities_it_needs() {
 #[test]
 fn without_root_doctor_still_says_what_is_missing() {
     let ran = run_as_nobody(&["doctor"]);
-    assert!(ran.code() == 0 || ran.code() == 1, "{}", ran.stderr);
+    // The kernel side does not work for them: that is what the status says.
+    assert_eq!(ran.code(), 1, "{}", ran.stderr);
     assert!(ran.stdout.contains("CAP_BPF"), "{}", ran.stdout);
+}
+
+#[test]
+fn for_root_doctor_shows_the_kernel_side_at_work_and_what_an_event_costs() {
+    require_root();
+    let ran = run(&["doctor", "--json"]);
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    let json = ran.json();
+    assert_eq!(json["source"], "ebpf");
+    let items = json["items"].as_array().unwrap();
+    let detail = |name: &str| {
+        let item = items.iter().find(|item| item["item"].as_str().unwrap().trim() == name);
+        let item = item.unwrap_or_else(|| panic!("no {name} in {json:#}"));
+        assert_eq!(item["state"], "works", "{item:#}");
+        item["detail"].as_str().unwrap()
+    };
+    assert!(detail("kernel side").contains("loaded and attached"));
+    for tracepoint in ["kmem:rss_stat", "exceptions:page_fault_user"] {
+        let detail = detail(tracepoint);
+        let cost = detail.split(", ").find_map(|part| part.split_once(" ns an event")).map(|(ns, _)| ns);
+        let cost: u64 = cost.unwrap_or_else(|| panic!("no cost in `{detail}`")).parse().unwrap();
+        assert!((1..100_000).contains(&cost), "{detail}");
+    }
+}
+
+#[test]
+fn without_root_a_recording_by_the_kernel_side_leaves_no_empty_file() {
+    let folder = folder();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let file = folder.path().join("host.leakscope").to_string_lossy().into_owned();
+    assert_refused(&run_as_nobody(&["record", "-o", &file, "--source", "ebpf"]), &["error:", "CAP_BPF"]);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "something was left behind");
+}
+
+/// Runs a shell script in a mount namespace of its own, with leakscope as $0.
+fn run_apart(binary: &std::path::Path, script: &str) -> Ran {
+    require_root();
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "--propagation", "private", "sh", "-e", "-c", script]).arg(binary);
+    let ran: Ran = command.stdin(Stdio::null()).output().expect("unshare (util-linux) runs").into();
+    ran.assert_no_panic();
+    ran
+}
+
+#[test]
+fn where_files_may_not_be_read_that_is_said_and_nobody_is_said_to_have_ended() {
+    let folder = folder();
+    let lent = folder.path().join("leakscope");
+    std::fs::copy(leakscope().get_program(), &lent).expect("leakscope can be lent and run");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).expect("leakscope can be lent and run");
+    let ran = run_apart(
+        &lent,
+        "mount -t proc -o hidepid=1 proc /proc; cd /; exec setpriv --reuid=65534 --regid=65534 --clear-groups \
+         \"$0\" watch --json --source procfs --interval 200ms --duration 3s",
+    );
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    let lines: Vec<serde_json::Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let counts = |line: &serde_json::Value| {
+        let causes = line["lost"].as_array().unwrap();
+        let forbidden =
+            causes.iter().find(|lost| lost["cause"].as_str().unwrap().contains("may not be read"));
+        forbidden.map_or(0, |lost| lost["count"].as_u64().unwrap())
+    };
+    let (first, last) = (counts(&lines[0]), counts(lines.last().unwrap()));
+    assert!(first > 3, "the host has more processes than that: {first}");
+    assert!(
+        last < 2 * first,
+        "each counts once, not in each of {} samples: {first}, then {last}",
+        lines.len()
+    );
+}
+
+#[test]
+fn where_tracefs_is_not_mounted_root_mounts_it_and_says_so() {
+    let binary = leakscope().get_program().to_owned();
+    let ran = run_apart(
+        std::path::Path::new(&binary),
+        "for place in /sys/kernel/debug/tracing /sys/kernel/tracing; do \
+           while mountpoint -q $place; do umount $place; done; done; \
+         exec \"$0\" watch --json --source ebpf --duration 1s",
+    );
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("mounted it at /sys/kernel/tracing"), "{}", ran.stderr);
+    assert!(ran.stdout.contains("leakscope.watch/1"), "{}", ran.stdout);
 }
 
 #[test]

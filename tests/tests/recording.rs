@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
+use leakscope::commands::Interrupt;
 use leakscope::commands::journal::Journal;
 use leakscope::commands::record;
 use leakscope::leak::Thresholds;
@@ -54,9 +55,11 @@ async fn recorded(path: &std::path::Path, wanted: Wanted) -> Told {
     let options =
         record::Options { interval: Duration::from_secs(1), duration: Some(Duration::from_secs(20)) };
     let mut ui = Ui::new(Verbosity::Quiet, Some(false));
+    let mut interrupt = Interrupt::new().expect("signal handlers");
     let mut note = |monitor: &mut _, tick| journal.note(monitor, tick);
-    let written =
-        record::run(&mut monitor, &recorder, options, &mut ui, &mut note).await.expect("it goes on");
+    let written = record::run(&mut monitor, &recorder, options, &mut interrupt, &mut ui, &mut note)
+        .await
+        .expect("it goes on");
     assert!(written.batches >= 19, "{written:?}");
     told(journal.finish(&mut monitor).0)
 }

@@ -1,4 +1,4 @@
-//! What only the distribution's package manager can install: a C linker and Python.
+//! What only the distribution's package manager can install: a C linker, Python and Node.
 
 use std::{ffi::OsStr, process::Command};
 
@@ -11,6 +11,7 @@ use crate::workspace::{Privilege, elevated, run, shown};
 pub enum Package {
     CLinker,
     Python,
+    Node,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,7 @@ impl Manager {
             (_, Package::CLinker) => &["gcc"],
             (Self::Pacman, Package::Python) => &["python"],
             (_, Package::Python) => &["python3"],
+            (_, Package::Node) => &["nodejs"],
         };
         let mut commands: Vec<Vec<&str>> = match self {
             // A fresh machine has no package lists, and an old one has lists of packages that are gone.
@@ -71,6 +73,7 @@ pub fn remedy(package: Package) -> String {
                 "install gcc (or another C compiler as `cc`) with this distribution's package manager"
             }
             Package::Python => "install python3 with this distribution's package manager",
+            Package::Node => "install nodejs with this distribution's package manager",
         }
         .to_owned();
     };
@@ -111,6 +114,13 @@ mod tests {
     #[test]
     fn fedora_installs_python_with_dnf() {
         assert_eq!(typed(Manager::Dnf, Package::Python, Privilege::Root), "dnf install -y python3");
+    }
+
+    #[test]
+    fn debian_and_fedora_call_node_nodejs() {
+        let typed = |manager| typed(manager, Package::Node, Privilege::Root);
+        assert!(typed(Manager::Apt).ends_with("apt-get install -q -y --no-install-recommends nodejs"));
+        assert_eq!(typed(Manager::Dnf), "dnf install -y nodejs");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub enum Purpose {
     Lint,
     /// Running real leaking programs.
     Lab,
+    /// The live tests, which run leaking programs of several languages.
+    Live,
 }
 
 struct Step {
@@ -45,7 +47,7 @@ struct Step {
     remedy: fn(&Workspace) -> String,
 }
 
-use Purpose::{Build, Lab, Lint, Release};
+use Purpose::{Build, Lab, Lint, Live, Release};
 
 const STEPS: &[Step] = &[
     Step {
@@ -132,11 +134,19 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "python3 for the lab",
-        needed_by: &[Lab],
+        needed_by: &[Lab, Live],
         optional: None,
         check: |_| program("python3"),
         repair: |_| packages::install(Package::Python),
         remedy: |_| packages::remedy(Package::Python),
+    },
+    Step {
+        name: "node for the live tests",
+        needed_by: &[Live],
+        optional: None,
+        check: |_| program("node"),
+        repair: |_| packages::install(Package::Node),
+        remedy: |_| packages::remedy(Package::Node),
     },
 ];
 

@@ -78,6 +78,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if !arguments.no_lint {
         purposes.push(Purpose::Lint);
     }
+    if !arguments.quick {
+        purposes.push(Purpose::Live);
+    }
     setup::ensure(workspace, &purposes)?;
     let mut tiers = Vec::new();
     if !arguments.no_lint {

@@ -9,8 +9,9 @@ use crate::monitor::{Finding, Group, Point};
 use crate::process::Identity;
 use crate::report::Printable;
 use crate::report::{
-    Cadence, Candidate, Host, HostVerdict, Hunt, Incident, Kernel, Oom, OwnerLine, RateLine, ReportFormat,
-    Service, Story, Style, Suspect, TimelineEntry, Told, checks_table, short_command_line, write_report,
+    Cadence, Candidate, Host, HostVerdict, Hunt, Incident, Kernel, LossLine, Oom, OwnerLine, RateLine,
+    ReportFormat, Service, Story, Style, Suspect, TimelineEntry, Told, checks_table, short_command_line,
+    write_report,
 };
 use crate::source::HostMemory;
 use crate::ui::Ui;
@@ -168,6 +169,7 @@ fn hunt(hunted: &Hunted) -> Hunt {
         host,
         source: hunted.source,
         lost_events: hunted.lost.total(),
+        lost: LossLine::of(&hunted.lost),
         verdict: if hunted.leak_confirmed() { HostVerdict::Leak } else { HostVerdict::Clean },
         suspects: hunted.findings.iter().map(suspect).collect(),
         services: hunted.groups.iter().map(service).collect(),

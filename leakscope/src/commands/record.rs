@@ -24,7 +24,8 @@ pub struct Options {
 /// A monitor whose source and directory are being recorded.
 pub type Recorded<S, D> = Monitor<Recording<S, D>, RecordingDirectory<D>>;
 
-/// Records until the time is up, everybody who was named is gone, or somebody interrupts. `every_tick` sees each tick.
+/// Records until the time is up, everybody who was named is gone, or somebody interrupts: `interrupt` is older than the
+/// source, so that a Ctrl-C while that was opened counts as well. `every_tick` sees each tick.
 ///
 /// # Errors
 /// When the source can no longer observe, or the recording cannot be written. What was written stays readable.
@@ -32,10 +33,10 @@ pub async fn run<S: Source, D: Directory>(
     monitor: &mut Recorded<S, D>,
     recorder: &Recorder<D>,
     options: Options,
+    interrupt: &mut Interrupt,
     ui: &mut Ui,
     every_tick: &mut dyn FnMut(&mut Recorded<S, D>, Tick),
 ) -> anyhow::Result<Written> {
-    let mut interrupt = Interrupt::new()?;
     let mut shown: Option<Moment> = None;
     let ended = loop {
         let tick = tokio::select! {

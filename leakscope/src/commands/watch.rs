@@ -8,8 +8,8 @@ use anyhow::Context;
 use super::Interrupt;
 use crate::monitor::{Monitor, Tick};
 use crate::process::Directory;
-use crate::report::{SelfCost, Style, WatchLine, WatchProcess};
-use crate::source::Source;
+use crate::report::{LossLine, SelfCost, Style, WatchLine, WatchProcess};
+use crate::source::{Source, SourceKind};
 use crate::ui::Ui;
 use crate::units::{Bytes, Moment, ProcKey};
 
@@ -32,16 +32,17 @@ const ROWS_WITHOUT_TERMINAL: usize = 20;
 /// Lines of the screen that are no rows of the ranking: the status line, the titles, the footer, the cursor's.
 const OTHER_LINES: usize = 4;
 
-/// Shows the ranking until the time is up, the reader is gone, or somebody interrupts.
+/// Shows the ranking until the time is up, the reader is gone, or somebody interrupts: `interrupt` is older than the
+/// source, so that a Ctrl-C while that was opened counts as well.
 ///
 /// # Errors
 /// When the source can no longer observe.
 pub async fn run<S: Source, D: Directory>(
     monitor: &mut Monitor<S, D>,
     options: &Options,
+    interrupt: &mut Interrupt,
     ui: &mut Ui,
 ) -> anyhow::Result<()> {
-    let mut interrupt = Interrupt::new()?;
     let mut shown: Option<Moment> = None;
     let mut faults = FaultRates::default();
     let mut own = OwnShare::default();
@@ -99,7 +100,11 @@ fn line<S: Source, D: Directory>(
         process.oom_eta = oom_eta;
         processes.push(process);
     }
-    Ok(WatchLine { at: tick.wall, lost_events: monitor.lost().total(), own: self_cost()?, processes })
+    let mut own = self_cost()?;
+    own.syscalls_traced = (monitor.source_kind() == SourceKind::Ebpf).then(|| monitor.inspected_for());
+    let lost = monitor.lost();
+    let (lost_events, lost) = (lost.total(), LossLine::of(lost));
+    Ok(WatchLine { at: tick.wall, lost_events, lost, own, processes })
 }
 
 fn show<S: Source, D: Directory>(
@@ -195,5 +200,6 @@ pub(super) fn self_cost() -> anyhow::Result<SelfCost> {
     Ok(SelfCost {
         cpu: Duration::from_secs_f64((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64),
         rss_bytes: Bytes(stat.rss.saturating_mul(rustix::param::page_size() as u64)),
+        syscalls_traced: None,
     })
 }

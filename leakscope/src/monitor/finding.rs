@@ -66,7 +66,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             memory: tracked.memory()?,
             host,
             kernel: tracked.kernel(),
-            explained: tracked.explained(page),
+            explained: tracked.explained(page, counters_lag(page)),
             cadence: tracked.cadence(),
             oom: self.time_to_oom(key),
             suspected_after: tracked.suspected_at.map(|at| at.since(began)),
@@ -104,4 +104,11 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         });
         ranked.into_iter().map(|(.., key)| key).collect()
     }
+}
+
+/// By how much `rss_stat`'s counters may be behind: `percpu_counter_batch` pages for each CPU (lib/percpu_counter.c).
+/// Before 6.2 it is 64 pages a thread, which is about as much.
+fn counters_lag(page: Bytes) -> Bytes {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    Bytes(page.0.saturating_mul(32.max(2 * cpus)).saturating_mul(cpus))
 }

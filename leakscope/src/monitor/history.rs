@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::leak::Memory;
-use crate::source::KernelCounts;
+use crate::source::{Flow, KernelCounts};
 use crate::units::{Bytes, Moment};
 
 /// Points kept for a process that grows. When there are more, every second one goes and the spacing doubles.
@@ -31,15 +31,25 @@ pub struct Point {
 pub struct Populated {
     /// Pages touched for the first time.
     pub first_touches: u64,
-    /// What `rss_stat` added to the anonymous counter.
-    pub anon_added: Bytes,
+    /// Bytes that `rss_stat` added to the footprint, less those it took away; `None` where its values cannot be read.
+    pub footprint: Option<i64>,
+    /// Bytes whose first touch did not last in the footprint: file and shared pages, what was given back, swap-ins.
+    pub elsewhere: i64,
 }
 
 impl From<KernelCounts> for Populated {
     fn from(counts: KernelCounts) -> Self {
+        let bytes = |bytes: Bytes| i64::try_from(bytes.0).unwrap_or(i64::MAX);
+        let flow =
+            |flow: Option<Flow>| flow.map_or((0, 0), |Flow { grown, shrunk }| (bytes(grown), bytes(shrunk)));
+        let (anon, swap) = (flow(counts.rss_anon), flow(counts.rss_swap));
+        let (file, shmem) = (flow(counts.rss_file), flow(counts.rss_shmem));
         Self {
             first_touches: counts.first_touch_faults,
-            anon_added: counts.rss_anon.map_or(Bytes::ZERO, |flow| flow.grown),
+            footprint: counts
+                .rss_anon
+                .map(|_| anon.0.saturating_sub(anon.1).saturating_add(swap.0).saturating_sub(swap.1)),
+            elsewhere: [file.0, shmem.0, anon.1, swap.1, -swap.0].into_iter().fold(0, i64::saturating_add),
         }
     }
 }

@@ -34,12 +34,18 @@ impl Source for Script {
 #[derive(Default)]
 struct Everybody {
     asked: usize,
+    /// After so many questions everybody is a backend of PostgreSQL.
+    title_after: Option<usize>,
 }
 
 impl Directory for Everybody {
     fn identify(&mut self, key: ProcKey) -> Option<Identity> {
         self.asked += 1;
-        (key.pid.0 <= 9000).then(|| Identity { key, ..testing::identity(key.pid.0) })
+        let mut identity = Identity { key, ..testing::identity(key.pid.0) };
+        if self.title_after.is_some_and(|after| self.asked > after) {
+            identity.cmdline = vec!["postgres: app".to_owned()];
+        }
+        (key.pid.0 <= 9000).then_some(identity)
     }
 
     fn room(&mut self, identity: &Identity, _: &Host, _: Moment) -> Room {
@@ -227,7 +233,7 @@ async fn a_service_that_changed_its_user_is_known_by_it_and_another_program_is_n
 }
 
 #[tokio::test]
-async fn leakscope_itself_and_whoever_is_not_selected_are_left_out_and_asked_for_once() {
+async fn leakscope_itself_and_whoever_is_not_selected_are_left_out_and_asked_for_a_few_times() {
     let selector = Selector::default().commands([regex::Regex::new("no such command").unwrap()]);
     let batches = (0..20)
         .map(|tick| batch(tick, vec![growing(key(7, 1), tick), growing(key(8, 1), tick)], Vec::new()))
@@ -235,7 +241,18 @@ async fn leakscope_itself_and_whoever_is_not_selected_are_left_out_and_asked_for
     let mut monitor = monitor(batches, Config { selector, ..config() });
     play(&mut monitor).await;
     assert_eq!(monitor.processes().count(), 0);
-    assert_eq!(monitor.directory.asked, 1);
+    // At once, and while it is young 0.5, 1.5 and 3.5 seconds later; never 20 times.
+    assert_eq!(monitor.directory.asked, 4);
+}
+
+#[tokio::test]
+async fn a_process_that_sets_its_title_after_its_start_is_selected_all_the_same() {
+    let selector = Selector::default().commands([regex::Regex::new("postgres: app").unwrap()]);
+    let batches = (0..20).map(|tick| batch(tick, vec![growing(key(8, 1), tick)], Vec::new())).collect();
+    let mut monitor = monitor(batches, Config { selector, ..config() });
+    monitor.directory.title_after = Some(1);
+    play(&mut monitor).await;
+    assert_eq!(monitor.processes().count(), 1);
 }
 
 #[tokio::test]

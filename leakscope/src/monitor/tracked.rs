@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::closer::Looks;
 use super::history::{History, Point, Populated};
 use crate::leak::{Cadence, Detector, FaultStep, Memory, Room, Sample, State, Thresholds, Verdict, cadence};
 use crate::process::Identity;
@@ -42,6 +43,8 @@ pub struct Tracked {
     /// The newest page faults, while it is inspected.
     faults: VecDeque<FaultStep>,
     history: History,
+    /// When it was, and is, looked at closely.
+    pub(super) looks: Looks,
 }
 
 impl Tracked {
@@ -63,6 +66,7 @@ impl Tracked {
             reading: None,
             faults: VecDeque::new(),
             history: History::default(),
+            looks: Looks::default(),
         }
     }
 
@@ -76,6 +80,12 @@ impl Tracked {
         let surplus = self.faults.len().saturating_sub(FAULTS_KEPT);
         self.faults.drain(..surplus);
         self.samples += 1;
+        // Calls are counted while it is looked at closely; what they came to stays true after.
+        if let Some(now) = &mut reading.kernel
+            && now.syscalls.is_none()
+        {
+            now.syscalls = self.kernel().and_then(|before| before.syscalls);
+        }
         self.reading = Some(reading);
     }
 
@@ -149,12 +159,15 @@ impl Tracked {
         self.given_back - before
     }
 
-    /// How much of the growth over the verdict's window the kernel's counters account for, from 0 to 1: the pages that
-    /// the process touched first, or that `rss_stat` added, whichever is more, against the growth that /proc shows.
+    /// How much of the growth over the verdict's window the kernel's counters account for, from 0 to 1.
     ///
-    /// `None` without a kernel side, and where nothing grew. It is a share of the growth, so pages that were touched and
-    /// given back do not lift it above 1; what stays below 1 was populated unseen (before the start, or by someone else).
-    pub fn explained(&self, page: Bytes) -> Option<f64> {
+    /// `rss_stat` says what was added to the footprint less what was taken away, and is right to within `lag`: each CPU
+    /// keeps some pages to itself. Within that the page faults decide: the pages that the process touched first, less
+    /// those that were no anonymous ones or were given back. Where `rss_stat` has no values, the faults are all there is.
+    ///
+    /// `None` without a kernel side, and where nothing grew. What stays below 1 was populated unseen: before the start,
+    /// or by somebody else.
+    pub fn explained(&self, page: Bytes, lag: Bytes) -> Option<f64> {
         let last = self.history.points().last()?;
         let window = self.verdict.clean_growth;
         let began = Moment(last.at.0.saturating_sub(u64::try_from(window.as_nanos()).unwrap_or(u64::MAX)));
@@ -166,8 +179,87 @@ impl Tracked {
         if grown == Bytes::ZERO {
             return None;
         }
-        let touched = Bytes(after.first_touches.saturating_sub(before.first_touches).saturating_mul(page.0));
-        let added = after.anon_added - before.anon_added;
-        Some((touched.max(added).as_f64() / grown.as_f64()).min(1.0))
+        Some((populated(&before, &after, page, lag) / grown.as_f64()).clamp(0.0, 1.0))
+    }
+}
+
+/// Bytes that the kernel side saw added to the footprint between two points.
+fn populated(before: &Populated, after: &Populated, page: Bytes, lag: Bytes) -> f64 {
+    let first_touches = after.first_touches.saturating_sub(before.first_touches);
+    let touched = Bytes(first_touches.saturating_mul(page.0)).as_f64();
+    let lasting = touched - after.elsewhere.saturating_sub(before.elsewhere) as f64;
+    match after.footprint {
+        None => touched,
+        Some(now) => {
+            let flow = now.saturating_sub(before.footprint.unwrap_or(0)) as f64;
+            lasting.clamp(flow - lag.as_f64(), flow + lag.as_f64())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Flow;
+
+    const PAGE: Bytes = Bytes(4096);
+    const MIB: u64 = 1 << 20;
+
+    fn flow(grown: u64, shrunk: u64) -> Option<Flow> {
+        Some(Flow { grown: Bytes(grown), shrunk: Bytes(shrunk) })
+    }
+
+    /// What is accounted for of 100 MiB of growth.
+    fn share(counts: KernelCounts, lag: u64) -> f64 {
+        populated(&Populated::default(), &Populated::from(counts), PAGE, Bytes(lag)) / (100 * MIB) as f64
+    }
+
+    #[test]
+    fn touches_of_files_and_of_what_was_given_back_explain_no_growth() {
+        let faults = |mib: u64| mib * MIB / PAGE.0;
+        let files = KernelCounts {
+            first_touch_faults: faults(200),
+            rss_anon: flow(10 * MIB, 0),
+            rss_file: flow(190 * MIB, 0),
+            ..KernelCounts::default()
+        };
+        assert!((share(files, MIB) - 0.1).abs() < 0.02, "{}", share(files, MIB));
+        let churn = KernelCounts {
+            first_touch_faults: faults(1000),
+            rss_anon: flow(1000 * MIB, 980 * MIB),
+            ..KernelCounts::default()
+        };
+        assert!((share(churn, MIB) - 0.2).abs() < 0.02, "{}", share(churn, MIB));
+    }
+
+    #[test]
+    fn what_goes_to_swap_and_comes_back_is_no_growth_and_what_stays_there_is() {
+        let back = KernelCounts {
+            first_touch_faults: 50 * MIB / PAGE.0,
+            rss_anon: flow(50 * MIB, 50 * MIB),
+            rss_swap: flow(50 * MIB, 50 * MIB),
+            ..KernelCounts::default()
+        };
+        assert!(share(back, 0).abs() < 0.01, "{}", share(back, 0));
+        let out = KernelCounts {
+            first_touch_faults: 100 * MIB / PAGE.0,
+            rss_anon: flow(100 * MIB, 60 * MIB),
+            rss_swap: flow(60 * MIB, 0),
+            ..KernelCounts::default()
+        };
+        assert!((share(out, 0) - 1.0).abs() < 0.01, "{}", share(out, 0));
+    }
+
+    #[test]
+    fn within_the_counters_lag_the_faults_decide_and_without_values_they_are_all_there_is() {
+        let lagging = KernelCounts {
+            first_touch_faults: 100 * MIB / PAGE.0,
+            rss_anon: flow(90 * MIB, 0),
+            ..KernelCounts::default()
+        };
+        assert!((share(lagging, 20 * MIB) - 1.0).abs() < 0.01);
+        assert!((share(lagging, MIB) - 0.91).abs() < 0.01);
+        let faults = KernelCounts { rss_anon: None, ..lagging };
+        assert!((share(faults, MIB) - 1.0).abs() < 0.01);
     }
 }

@@ -1,6 +1,7 @@
 //! Who is who, for a monitor: on a live host from /proc and the cgroup hierarchies, in a replay from the recording.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use super::{Host, Identity, Limits, Pidfiles, ProcRoot};
 use crate::leak::Room;
@@ -19,12 +20,23 @@ pub trait Directory {
     fn refresh(&mut self) {}
 }
 
+/// How old what is known of pid files may be when a process is identified: a service that starts during a long watch
+/// writes its own then.
+const RESCAN_PERIOD: Duration = Duration::from_secs(10);
+
+#[expect(clippy::disallowed_methods, reason = "how often files are read is no part of what is judged")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// The live host's.
 #[derive(Debug)]
 pub struct LiveDirectory {
     root: ProcRoot,
     limits: Option<Limits>,
     pidfiles: Pidfiles,
+    /// When the pid files were read.
+    scanned: Instant,
     round: Option<Moment>,
 }
 
@@ -35,7 +47,7 @@ impl LiveDirectory {
         pidfiles.scan();
         // Without a mount table no cgroup's limit can be found; the host's own remains.
         let limits = Limits::discover(&root).ok();
-        Self { root, limits, pidfiles, round: None }
+        Self { root, limits, pidfiles, scanned: now(), round: None }
     }
 
     /// The /proc that it reads.
@@ -47,6 +59,10 @@ impl LiveDirectory {
 impl Directory for LiveDirectory {
     fn identify(&mut self, key: ProcKey) -> Option<Identity> {
         let mut identity = self.root.identify(key.pid).ok().filter(|identity| identity.key == key)?;
+        if now().duration_since(self.scanned) >= RESCAN_PERIOD {
+            self.pidfiles.scan();
+            self.scanned = now();
+        }
         self.pidfiles.name(&self.root, &mut identity);
         Some(identity)
     }
@@ -62,5 +78,26 @@ impl Directory for LiveDirectory {
             self.round = Some(at);
         }
         limits.room(&self.root, identity.key.pid, host).unwrap_or_else(|_| host.room())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::testing::FakeProc;
+    use crate::units::Pid;
+
+    #[test]
+    fn a_pid_file_that_is_written_later_is_found_and_not_looked_for_each_time() {
+        let fake = FakeProc::new();
+        fake.process(42, 1, 1000, std::path::Path::new("/nowhere"));
+        let file = fake.path("late.pid");
+        let mut directory = LiveDirectory::new(fake.root(), vec![file.clone()]);
+        let key = fake.root().identify(Pid(42)).unwrap().key;
+        let found = |directory: &mut LiveDirectory| directory.identify(key).unwrap().owner.pidfile;
+        fake.write("late.pid", "42\n");
+        assert_eq!(found(&mut directory), None, "it was scanned a moment ago");
+        directory.scanned -= RESCAN_PERIOD;
+        assert_eq!(found(&mut directory), Some(file));
     }
 }

@@ -27,7 +27,12 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 /// `ADDR_NO_RANDOMIZE` of `/proc/PID/personality`.
 const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
 /// Longer command lines are cut: they may have megabytes, and two that agree in so much are the same.
-const MAX_READ: u64 = 64 * 1024;
+const MAX_CMDLINE: u64 = 64 * 1024;
+/// Longer files are cut: a process in 65,536 groups, the most that the kernel allows, has a status of 700 KB, and the
+/// lines about memory come after the groups.
+const MAX_READ: u64 = 4 * 1024 * 1024;
+/// Stands at the end of a command line that was cut.
+const CUT: &str = "…";
 /// How often a process that is in the midst of an exec is read again.
 const ATTEMPTS: usize = 100;
 /// A chain of parents longer than this is not one.
@@ -117,7 +122,9 @@ impl ProcRoot {
             state: stat.state,
             zombie: matches!(stat.state, 'Z' | 'X') && stat.num_threads <= 1,
             comm: stat.comm.clone(),
-            cmdline: arguments(&optional(bytes(speaker, "cmdline"))?.unwrap_or_default()),
+            cmdline: arguments(
+                &optional(beginning(speaker, "cmdline", MAX_CMDLINE + 1))?.unwrap_or_default(),
+            ),
             exe: if kernel_thread { None } else { exe(speaker)? },
             image: self.image(speaker, thread.is_none().then_some(&stat))?,
             uid,
@@ -266,9 +273,13 @@ fn optional<T>(read: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 fn bytes(dir: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
+    beginning(dir, name, MAX_READ)
+}
+
+fn beginning(dir: &OwnedFd, name: &str, most: u64) -> io::Result<Vec<u8>> {
     let file = std::fs::File::from(openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
     let mut content = Vec::new();
-    file.take(MAX_READ).read_to_end(&mut content)?;
+    file.take(most).read_to_end(&mut content)?;
     Ok(content)
 }
 
@@ -282,8 +293,17 @@ fn status(dir: &OwnedFd) -> io::Result<Status> {
     Status::from_buf_read(String::from_utf8_lossy(&text).as_bytes()).map_err(invalid)
 }
 
-/// The arguments; NULs at the end are padding that programs leave when they rewrite their title.
+/// The arguments; NULs at the end are padding that programs leave when they rewrite their title. What is longer than
+/// [`MAX_CMDLINE`] is cut, and says so.
 fn arguments(raw: &[u8]) -> Vec<String> {
+    let most = usize::try_from(MAX_CMDLINE).unwrap_or(usize::MAX);
+    if raw.len() > most {
+        let mut cut = arguments(&raw[..most]);
+        if let Some(last) = cut.last_mut() {
+            last.push_str(CUT);
+        }
+        return cut;
+    }
     let end = raw.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     if end == 0 {
         return Vec::new();

@@ -188,3 +188,28 @@ fn a_process_that_was_started_just_now_is_seen_whole() {
         assert!(identity.image.is_some());
     }
 }
+
+#[test]
+fn a_command_line_that_is_cut_says_so_and_one_that_just_fits_does_not() {
+    let fake = FakeProc::new();
+    fake.process(42, 7, 5000, Path::new("/nowhere"));
+    let cmdline = |bytes: usize| {
+        fake.write("42/cmdline", [b"worker\0", "x".repeat(bytes - 8).as_bytes(), b"\0"].concat());
+        fake.root().identify(Pid(42)).unwrap().cmdline
+    };
+    assert!(!cmdline(64 * 1024)[1].ends_with(CUT));
+    let cut = cmdline(5 * 1024 * 1024);
+    assert_eq!(cut[0], "worker");
+    assert!(cut[1].ends_with(CUT) && cut[1].len() <= 64 * 1024, "{} bytes", cut[1].len());
+}
+
+#[test]
+fn a_process_in_tens_of_thousands_of_groups_keeps_its_memory_lines() {
+    let fake = FakeProc::new();
+    fake.process(42, 7, 5000, Path::new("/nowhere"));
+    let groups: String = (0..65_536).map(|group| format!("{} ", 4_000_000 + group)).collect();
+    let lines = "RssAnon:\t 1000 kB\nRssFile:\t 10 kB\nRssShmem:\t 1 kB\n";
+    fake.write("42/status", status(42, "", lines).replace("Groups:\t0 ", &format!("Groups:\t{groups}")));
+    let memory = fake.root().memory(Pid(42)).unwrap().unwrap();
+    assert_eq!(memory.anon, Bytes::from_kib(1000));
+}

@@ -19,7 +19,13 @@ pub struct UnknownUser(pub String);
 
 impl std::fmt::Display for UnknownUser {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "user {}: no such user on this host (a number is taken as a user id)", self.0)
+        let known = if cfg!(target_env = "musl") {
+            "no such user in /etc/passwd, the one place where this static build looks (for a user of LDAP or SSSD \
+             give the number: id -u NAME)"
+        } else {
+            "no such user on this host (a number is taken as a user id)"
+        };
+        write!(f, "user {}: {known}", self.0)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::process::{Identity, Owner};
 use crate::source::{KernelCounts, SourceKind};
 use crate::units::{Bytes, BytesPerSec, Pid, ProcKey, Ticks};
 
+use super::counts::{CallsLine, LossLine, RssLine};
 use super::json;
 use super::service::Service;
 
@@ -32,6 +33,8 @@ pub struct Hunt {
     pub source: SourceKind,
     /// Events that the source could not keep; see [`crate::source::Lost::total`].
     pub lost_events: u64,
+    /// The same by cause.
+    pub lost: Vec<LossLine>,
     /// Whether anything leaks.
     pub verdict: HostVerdict,
     /// The processes that came under suspicion, the fastest growing first.
@@ -300,6 +303,18 @@ pub struct Kernel {
     pub munmap_bytes: Option<Bytes>,
     /// How much of the growth that /proc shows these counts account for; 1 is all of it.
     pub explained: Option<f64>,
+    /// Of the page faults, those on pages that were not present.
+    pub first_touch_faults: u64,
+    /// And those on present pages: copies on write.
+    pub protection_faults: u64,
+    /// What `rss_stat` showed, by kind of memory.
+    pub rss: RssLine,
+    /// The memory system calls, while it was inspected.
+    pub calls: Option<CallsLine>,
+    /// Processes that it forked.
+    pub forks: Option<u64>,
+    /// How often it became another program while it was watched; each starts the other counts again.
+    pub execs: Option<u64>,
 }
 
 impl Kernel {
@@ -312,6 +327,12 @@ impl Kernel {
             mmap_bytes: calls.map(|calls| calls.mmap_anon.bytes),
             munmap_bytes: calls.map(|calls| calls.munmap.bytes),
             explained: None,
+            first_touch_faults: counts.first_touch_faults,
+            protection_faults: counts.protection_faults,
+            rss: RssLine::from(counts),
+            calls: counts.syscalls.map(CallsLine::from),
+            forks: counts.forks,
+            execs: counts.execs,
         }
     }
 }

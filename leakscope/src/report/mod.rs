@@ -7,6 +7,7 @@
 
 mod analysis;
 mod compose;
+mod counts;
 mod document;
 mod duration;
 mod format;
@@ -28,6 +29,7 @@ mod write;
 
 pub use analysis::{Analysis, SeriesReport, TransitionLine};
 pub use compose::compose;
+pub use counts::{CallLine, CallsLine, FlowLine, LossLine, RemapLine, RssLine};
 pub use document::{Block, Chart, Document, Section};
 pub use duration::span;
 pub use format::ReportFormat;

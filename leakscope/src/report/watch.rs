@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::counts::LossLine;
 use super::duration::span;
 use super::hunt::{MemoryLine, RateLine};
 use super::json;
@@ -23,6 +24,8 @@ pub struct WatchLine {
     pub at: Timestamp,
     /// Events that the source could not keep, since it was opened.
     pub lost_events: u64,
+    /// The same by cause.
+    pub lost: Vec<LossLine>,
     /// What leakscope itself took.
     #[serde(rename = "self")]
     pub own: SelfCost,
@@ -50,6 +53,10 @@ pub struct SelfCost {
     pub cpu: Duration,
     /// Resident memory now.
     pub rss_bytes: Bytes,
+    /// How long the memory system calls were traced, which makes every system call of the host dearer; `None` with a
+    /// source that has no such tier.
+    #[serde(rename = "syscalls_traced_s", serialize_with = "json::maybe_seconds")]
+    pub syscalls_traced: Option<Duration>,
 }
 
 /// One process in one interval.

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{
-    Batch, KernelOptions, KernelSource, ProcfsSource, SAMPLE_PERIOD, Source, SourceKind, TracepointKind,
+    Batch, KernelOptions, KernelSource, KernelStatus, ProcfsSource, SAMPLE_PERIOD, Source, SourceKind,
+    TracepointKind,
 };
 use crate::fault::Remedy;
 use crate::units::ProcKey;
@@ -35,8 +36,13 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
+    /// The sampling period: the longest that is not longer than usual and after which something is shown each time it
+    /// has passed so many times. (300 ms: every 150 ms, not 250, or every second line would be late.)
     fn period(&self, usual: Duration) -> Duration {
-        self.at_least_every.map_or(usual, |every| every.min(usual))
+        self.at_least_every.map_or(usual, |every| {
+            let times = every.as_nanos().div_ceil(usual.as_nanos().max(1)).max(1);
+            every / u32::try_from(times).unwrap_or(u32::MAX)
+        })
     }
 }
 
@@ -92,6 +98,17 @@ impl Live {
         }
     }
 
+    /// The state of the kernel side; `None` without one.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn kernel_status(&self) -> anyhow::Result<Option<KernelStatus>> {
+        match self {
+            Self::Kernel(source) => source.status().map(Some),
+            Self::Procfs(_) => Ok(None),
+        }
+    }
+
     fn procfs(options: &OpenOptions) -> anyhow::Result<Self> {
         let source = ProcfsSource::open(Path::new("/proc"), options.period(ProcfsSource::PERIOD))?;
         Ok(Self::Procfs(Box::new(source)))
@@ -118,5 +135,28 @@ impl Source for Live {
             Self::Kernel(source) => source.inspect(suspects),
             Self::Procfs(source) => source.inspect(suspects),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sampling_period_divides_the_interval_and_is_never_longer_than_usual() {
+        for (interval, period) in
+            [(100, 100), (250, 250), (300, 150), (500, 250), (700, 233), (1000, 250), (3_600_000, 250)]
+        {
+            let every = Duration::from_millis(interval);
+            let options = OpenOptions { at_least_every: Some(every), ..OpenOptions::default() };
+            let chosen = options.period(SAMPLE_PERIOD);
+            assert_eq!(chosen.as_millis(), period, "{interval} ms");
+            let times = every.as_nanos().div_euclid(chosen.as_nanos());
+            assert!(
+                every - chosen * u32::try_from(times).unwrap() < Duration::from_micros(1),
+                "{interval} ms"
+            );
+        }
+        assert_eq!(OpenOptions::default().period(SAMPLE_PERIOD), SAMPLE_PERIOD);
     }
 }

@@ -10,6 +10,7 @@ mod process;
 mod procfs;
 pub mod recording;
 pub mod series;
+mod unread;
 
 pub use host::now;
 pub use kernel::{
@@ -65,6 +66,16 @@ pub struct KernelCounts {
     pub protection_faults: u64,
     /// Growth and shrinkage of the anonymous counter as `rss_stat` showed it; `None` where its values cannot be read.
     pub rss_anon: Option<Flow>,
+    /// The same of resident pages of mapped files; of this and what follows a recording keeps nothing.
+    pub rss_file: Option<Flow>,
+    /// The same of resident shared memory.
+    pub rss_shmem: Option<Flow>,
+    /// The same of anonymous pages in swap.
+    pub rss_swap: Option<Flow>,
+    /// Processes that it forked; `None` with classic tracepoints, which cannot tell a fork from a thread.
+    pub forks: Option<u64>,
+    /// How often it became another program; the one count that an exec does not start again.
+    pub execs: Option<u64>,
     /// What the syscalls did, counted only while the process was inspected.
     pub syscalls: Option<SyscallCounts>,
 }
@@ -89,8 +100,10 @@ pub struct SyscallCounts {
     pub mmap_file: Calls,
     /// `munmap`.
     pub munmap: Calls,
-    /// `mremap`.
+    /// `mremap`: bytes added and taken away.
     pub mremap: Flow,
+    /// `mremap`: successful calls; `None` in a recording, which keeps the bytes only.
+    pub mremap_calls: Option<u64>,
     /// `madvise` with `MADV_DONTNEED` or `MADV_FREE`.
     pub madvise_free: Calls,
 }

@@ -13,6 +13,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, read};
 
+use super::unread::Why;
 use crate::leak::Memory;
 use crate::units::{Bytes, Pid, ProcKey, Ticks};
 
@@ -21,10 +22,12 @@ use crate::units::{Bytes, Pid, ProcKey, Ticks};
 pub(super) enum Seen {
     /// There is no such process, or not any more.
     Gone,
-    /// Its files could not be read or understood: no reason to stop watching the others.
-    Unreadable,
-    /// It has no memory of its own: a thread of the kernel, or a zombie.
+    /// It is there and was not read: no reason to stop watching the others.
+    Unread(Why),
+    /// It has no memory of its own: a thread of the kernel, or a process that is giving its memory up.
     WithoutMemory,
+    /// It has ended, and only its parent has not asked how yet.
+    Zombie,
     /// It is there.
     Here(Glance),
 }
@@ -37,9 +40,6 @@ pub(super) struct Glance {
     /// Where its program and its stack begin: both change with an exec. `None` where they may not be read.
     pub(super) image: Option<(u64, u64)>,
 }
-
-/// How it is called when a process is [`Seen::Unreadable`].
-pub(super) const UNREADABLE: &str = "a process' files in /proc could not be read";
 
 /// A process' files are shorter than this, but for one with hundreds of groups or CPUs.
 const ENOUGH: usize = 4096;
@@ -65,9 +65,8 @@ impl ProcRoot {
             Ok(seen) => seen,
             // Half a file is what a process leaves that goes while being read.
             Err(ProcError::NotFound(_) | ProcError::Incomplete(_)) => Seen::Gone,
-            // hidepid, or another user's process in a restricted mount: not there for us.
-            Err(ProcError::PermissionDenied(_)) => Seen::Gone,
-            Err(_) => Seen::Unreadable,
+            Err(ProcError::PermissionDenied(_)) => Seen::Unread(Why::Forbidden),
+            Err(_) => Seen::Unread(Why::Unreadable),
         }
     }
 }
@@ -88,7 +87,7 @@ fn look_at(path: &Path, pid: Pid) -> Result<Seen, ProcError> {
         image_of = Some(Stat::from_read(&*text)?);
     }
     let (Some(anon), Some(file), Some(shmem)) = (status.rssanon, status.rssfile, status.rssshmem) else {
-        return Ok(Seen::WithoutMemory);
+        return Ok(if status.state.starts_with(['Z', 'X']) { Seen::Zombie } else { Seen::WithoutMemory });
     };
     read_file(&folder, path, "stat", &mut text)?;
     let stat = Stat::from_read(&*text)?;
@@ -179,7 +178,7 @@ mod tests {
         std::fs::create_dir(&folder).unwrap();
         std::fs::copy("/proc/self/status", folder.join("status")).unwrap();
         std::fs::write(folder.join("stat"), "7 (a program) S not numbers").unwrap();
-        assert_eq!(ProcRoot::new(root.path()).look(Pid(7)), Seen::Unreadable);
+        assert_eq!(ProcRoot::new(root.path()).look(Pid(7)), Seen::Unread(Why::Unreadable));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! An exec shows as a program or stack that begins elsewhere; where those may not be read (another user's process,
 //! without privilege) it goes unseen. An end shows as a pid that is missing, without a status.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use anyhow::Result;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::host::Host;
-use super::process::{Glance, ProcRoot, Seen, UNREADABLE};
+use super::process::{Glance, ProcRoot, Seen};
+use super::unread::Unread;
 use super::{Batch, Event, Lost, Reading, Source, SourceKind};
 use crate::units::{Pid, ProcKey};
 
@@ -24,7 +25,7 @@ pub struct ProcfsSource {
     ticks: Option<Interval>,
     known: BTreeMap<Pid, Glance>,
     vanished: u64,
-    unreadable: u64,
+    unread: Unread,
 }
 
 impl ProcfsSource {
@@ -46,7 +47,7 @@ impl ProcfsSource {
             ticks: None,
             known: BTreeMap::new(),
             vanished: 0,
-            unreadable: 0,
+            unread: Unread::default(),
         })
     }
 
@@ -54,11 +55,13 @@ impl ProcfsSource {
         let mut readings = Vec::new();
         let mut events = Vec::new();
         let mut here = BTreeMap::new();
-        for pid in self.proc_root.pids()? {
+        let pids: BTreeSet<Pid> = self.proc_root.pids()?.into_iter().collect();
+        self.unread.keep(|pid| pids.contains(&pid));
+        for pid in pids {
             match self.proc_root.look(pid) {
                 Seen::Gone => self.vanished += 1,
-                Seen::Unreadable => self.unreadable += 1,
-                Seen::WithoutMemory => {}
+                Seen::Unread(why) => self.unread.note(pid, why),
+                Seen::WithoutMemory | Seen::Zombie => {}
                 Seen::Here(glance) => {
                     here.insert(pid, glance);
                 }
@@ -95,9 +98,7 @@ impl Source for ProcfsSource {
         let (at, wall) = Host::now();
         let (readings, events) = self.scan()?;
         let host = self.host.memory(at)?;
-        let causes =
-            if self.unreadable > 0 { vec![(UNREADABLE.into(), self.unreadable)] } else { Vec::new() };
-        let lost = Lost { causes, vanished: self.vanished };
+        let lost = Lost { causes: self.unread.causes().collect(), vanished: self.vanished };
         Ok(Some(Batch { at, wall, host, readings, events, lost }))
     }
 

@@ -5,6 +5,7 @@
 //! | `touch N` | writes to N fresh pages, small ones |
 //! | `threads T N` | the same in each of T threads, which end |
 //! | `fork N` | a child touches N pages and exits with status 0 |
+//! | `vfork N` | a child in the same address space touches N fresh pages of it and becomes `true` |
 //! | `exec` | becomes itself again |
 //! | `mmap B`, `munmap B` | maps B anonymous bytes; unmaps as many of the mapping before |
 //! | `mapfile B` | maps B bytes of its own program |
@@ -59,6 +60,7 @@ fn obey(command: &str, first: i64, second: i64, mapped: &mut Vec<(*mut u8, usize
             }
         }
         "fork" => fork_and_touch(bytes),
+        "vfork" => vfork_and_touch(bytes),
         "mmap" => mapped.push((map(bytes), bytes)),
         "munmap" => {
             if let Some((address, _)) = mapped.pop() {
@@ -134,6 +136,44 @@ fn fork_and_touch(pages: usize) {
     let mut status = 0;
     // SAFETY: `status` is ours.
     unsafe { libc::waitpid(child, &raw mut status, 0) };
+}
+
+/// What a vfork child is given: it has its parent's memory and a stack in it.
+struct Loan {
+    address: *mut u8,
+    pages: usize,
+}
+
+fn vfork_and_touch(pages: usize) {
+    const STACK: usize = 64 * 1024;
+    let loan = Loan { address: map(pages * PAGE), pages };
+    // SAFETY: a mapping of our own.
+    unsafe { libc::madvise(loan.address.cast(), pages * PAGE, libc::MADV_NOHUGEPAGE) };
+    let stack = map(STACK);
+    fill(stack, STACK / PAGE);
+    // SAFETY: within the mapping, one past its end.
+    let top = unsafe { stack.add(STACK) };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack and the loan live until the child has executed, for which CLONE_VFORK waits.
+    let child =
+        unsafe { libc::clone(touch_and_exec, top.cast(), flags, (&raw const loan).cast_mut().cast()) };
+    assert!(child > 0, "clone failed");
+    let mut status = 0;
+    // SAFETY: `status` is ours.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    unmap(stack, STACK);
+}
+
+/// Runs in the parent's address space: no allocation, nothing but the loan is written.
+extern "C" fn touch_and_exec(loan: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: points to the parent's loan, which waits.
+    let loan = unsafe { &*loan.cast::<Loan>() };
+    fill(loan.address, loan.pages);
+    let program = c"/bin/true";
+    let arguments = [program.as_ptr(), ptr::null()];
+    // SAFETY: terminated strings and a terminated array of them.
+    unsafe { libc::execv(program.as_ptr(), arguments.as_ptr()) };
+    127
 }
 
 fn map_file(bytes: usize) {

@@ -36,6 +36,7 @@ pub fn lab() -> Incident {
             },
             source: SourceKind::Ebpf,
             lost_events: 0,
+            lost: Vec::new(),
             verdict: HostVerdict::Leak,
             suspects: vec![suspect()],
             services: Vec::new(),
@@ -66,7 +67,11 @@ pub fn lab() -> Incident {
         }],
         oom_choice: Some(OomChoice { pid: Pid(4243), name: "python3 legit_app.py".to_owned(), score: 671 }),
         lost: Lost { causes: Vec::new(), vanished: 2 },
-        own: Some(SelfCost { cpu: Duration::from_millis(210), rss_bytes: Bytes(11_800_000) }),
+        own: Some(SelfCost {
+            cpu: Duration::from_millis(210),
+            rss_bytes: Bytes(11_800_000),
+            syscalls_traced: None,
+        }),
     }
 }
 
@@ -120,6 +125,7 @@ pub fn suspect() -> Suspect {
             mmap_bytes: Some(Bytes(2_097_152)),
             munmap_bytes: Some(Bytes::ZERO),
             explained: Some(0.97),
+            ..Kernel::default()
         }),
         cadence_unknown: None,
         cadence: Some(Cadence { period: Duration::from_millis(200), bytes: Some(Bytes(10_289)) }),
@@ -267,7 +273,12 @@ pub fn watch() -> WatchLine {
     WatchLine {
         at: at(12_250),
         lost_events: 0,
-        own: SelfCost { cpu: Duration::from_millis(40), rss_bytes: Bytes(11_800_000) },
+        lost: Vec::new(),
+        own: SelfCost {
+            cpu: Duration::from_millis(40),
+            rss_bytes: Bytes(11_800_000),
+            syscalls_traced: Some(Duration::from_millis(6_250)),
+        },
         processes: vec![leaker, steady],
     }
 }

@@ -62,7 +62,7 @@ fn what_was_not_measured_is_null_and_present() {
 
 #[test]
 fn syscalls_that_were_not_counted_are_null_and_faults_are_summed() {
-    let counts = KernelCounts { first_touch_faults: 3, protection_faults: 4, rss_anon: None, syscalls: None };
+    let counts = KernelCounts { first_touch_faults: 3, protection_faults: 4, ..KernelCounts::default() };
     let kernel = serde_json::to_value(Kernel::new(&counts)).unwrap();
     assert_eq!(kernel["page_faults"], 7);
     assert_eq!(kernel["brk_bytes"], Value::Null);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use leakscope_common::{Process, Record, Tally, record};
@@ -9,12 +10,19 @@ use leakscope_common::{Process, Record, Tally, record};
 use super::{KernelSource, maps};
 use crate::leak::Memory;
 use crate::source::process::{Glance, Seen};
-use crate::source::{Event, ExitStatus, KernelCounts, Reading};
-use crate::units::{Pid, ProcKey, Ticks};
+use crate::source::{Event, ExitStatus, ProcfsSource, Reading, TracepointKind};
+use crate::units::{Moment, Pid, ProcKey, Ticks};
 
 /// Known processes that each batch reads although nothing was said of them: at four batches a second, two hundred
 /// processes are seen again every minute. More would be most of what an idle host pays for leakscope.
 const WALK: usize = 1;
+
+/// How often all of /proc may be read for what was lost: as often as the source without a kernel side does.
+const RESCAN_PERIOD: Duration = ProcfsSource::PERIOD;
+
+/// How often pids are compared with what is kept: entries of processes that are gone go, and lost exits are found. One
+/// listing of /proc, without a look at any process.
+const SWEEP_PERIOD: Duration = Duration::from_secs(20);
 
 /// What was last reported of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +30,7 @@ pub(super) struct Known {
     key: ProcKey,
     memory: Memory,
     execs: u32,
-    /// The walk did not find it; if it is still missing at the next visit, its exit was lost.
+    /// It was not found; if it is still missing in the next batch, its exit was lost.
     missing: bool,
 }
 
@@ -49,20 +57,28 @@ struct Draft {
 
 impl KernelSource {
     /// Everything that happened since the call before.
-    pub(super) fn observe(&mut self) -> Result<(Vec<Reading>, Vec<Event>)> {
+    pub(super) fn observe(&mut self, at: Moment) -> Result<(Vec<Reading>, Vec<Event>)> {
         let epoch = self.maps.begin_epoch().context("writing the map CONTROL")?;
         let mut draft = Draft { epoch, ..Draft::default() };
         let mut changed = std::mem::take(&mut self.deferred);
         for record in self.maps.drain() {
             self.take_in(record, &mut changed, &mut draft)?;
         }
+        let missing = std::mem::take(&mut self.missing);
         for pid in &changed {
             self.read(*pid, Why::Changed, &mut draft)?;
         }
-        if self.must_rescan()? {
+        for pid in missing.difference(&changed) {
+            self.read(*pid, Why::Walk, &mut draft)?;
+        }
+        if self.must_rescan(at)? {
             self.scan(&changed, &mut draft)?;
         } else {
             self.walk(&changed, &mut draft)?;
+        }
+        if self.swept_at.is_none_or(|last| at.since(last) >= SWEEP_PERIOD) {
+            self.swept_at = Some(at);
+            self.sweep(&mut draft)?;
         }
         Ok((draft.readings, draft.events))
     }
@@ -79,6 +95,7 @@ impl KernelSource {
             record::EXITED => {
                 changed.remove(&pid);
                 self.deferred.remove(&pid);
+                self.unread.forget(pid);
                 let start =
                     (record.start_boottime > 0).then(|| Ticks::from_boottime_nanos(record.start_boottime));
                 draft.ended.push((pid, start));
@@ -109,13 +126,15 @@ impl KernelSource {
         // The counts first: what changes between the two reads is reported again, and read again.
         let counted = self.maps.process(pid).context("reading the map PROCESSES")?;
         match self.proc_root.look(pid) {
-            Seen::Gone if why == Why::Walk => self.miss(pid, draft),
             Seen::Gone => {
-                self.vanished += 1;
-                Ok(())
+                self.vanished += u64::from(why != Why::Walk);
+                self.unread.forget(pid);
+                self.miss(pid, draft)
             }
-            Seen::Unreadable => {
-                self.unreadable += 1;
+            // Its end was told, or lost: memory it has none any more.
+            Seen::Zombie => self.miss(pid, draft),
+            Seen::Unread(reason) => {
+                self.unread.note(pid, reason);
                 Ok(())
             }
             Seen::WithoutMemory => Ok(()),
@@ -123,12 +142,15 @@ impl KernelSource {
         }
     }
 
-    /// The walk found nothing where a process was reported. Its exit may still be in the ring.
+    /// There is nothing where a process was reported. Its exit may still be in the ring: the next batch looks again.
     fn miss(&mut self, pid: Pid, draft: &mut Draft) -> Result<()> {
         match self.known.get_mut(&pid) {
+            // Said to be missing by this very batch: too soon.
+            Some(_) if self.missing.contains(&pid) => Ok(()),
             Some(known) if known.missing => self.end(pid, None, draft),
             Some(known) => {
                 known.missing = true;
+                self.missing.insert(pid);
                 Ok(())
             }
             None => Ok(()),
@@ -186,9 +208,11 @@ impl KernelSource {
             faults = suspect.as_ref().map(|suspect| trail.follow(suspect)).unwrap_or_default();
         }
         // Without an entry nothing was counted: that is a zero, unless an entry found no room.
-        let kernel = counted
-            .map(|counted| maps::counts(&counted, suspect.as_ref()))
-            .or_else(|| (!self.map_was_full).then(KernelCounts::default));
+        let counted = counted.or_else(|| (!self.map_was_full).then(|| Process::new(0)));
+        let forks_are_seen = self.programs.kind() == TracepointKind::Btf;
+        // While its calls are not traced they are not counted, which is not the same as none.
+        let traced = suspect.as_ref().filter(|_| self.programs.is_inspecting());
+        let kernel = counted.map(|counted| maps::counts(&counted, traced, forks_are_seen));
         Ok(Reading { key: glance.key, memory: glance.memory, kernel, faults })
     }
 
@@ -202,20 +226,28 @@ impl KernelSource {
     }
 
     /// At first, and whenever records found no room: what they would have said is in /proc.
-    fn must_rescan(&mut self) -> Result<bool> {
+    fn must_rescan(&mut self, at: Moment) -> Result<bool> {
         self.tallies = self.maps.tallies().context("reading the map TALLIES")?;
         let unplaced = self.tallies.get(Tally::ProcessesFull);
         self.map_was_full = unplaced > 0;
         let losses =
             self.tallies.get(Tally::ChangeRingFull) + self.tallies.get(Tally::ExitRingFull) + unplaced;
-        let lost = losses != self.ring_losses;
+        self.rescan |= losses != self.ring_losses;
         self.ring_losses = losses;
-        Ok(std::mem::take(&mut self.rescan) || lost)
+        // A map that stays full loses something in every batch.
+        let due = self.rescanned_at.is_none_or(|last| at.since(last) >= RESCAN_PERIOD);
+        if !(self.rescan && due) {
+            return Ok(false);
+        }
+        self.rescan = false;
+        self.rescanned_at = Some(at);
+        Ok(true)
     }
 
     /// Reads all of /proc.
     fn scan(&mut self, changed: &BTreeSet<Pid>, draft: &mut Draft) -> Result<()> {
         let here: BTreeSet<Pid> = self.proc_root.pids()?.into_iter().collect();
+        self.unread.keep(|pid| here.contains(&pid));
         for pid in here.difference(changed) {
             self.read(*pid, Why::Scan, draft)?;
         }
@@ -223,6 +255,23 @@ impl KernelSource {
         for pid in gone {
             self.miss(pid, draft)?;
         }
+        Ok(())
+    }
+
+    /// Finds what nobody told of: ends that were lost, and entries of the dead, whose counts would be the next process'
+    /// of that pid. (Before 6.16 a classic exit is the leader's; threads that outlive it make an entry again.)
+    fn sweep(&mut self, draft: &mut Draft) -> Result<()> {
+        // In this order: who is born in between has no entry in the first list.
+        let kept = self.maps.pids();
+        let here: BTreeSet<Pid> = self.proc_root.pids()?.into_iter().collect();
+        for pid in kept.into_iter().filter(|pid| !here.contains(pid)) {
+            self.maps.forget(pid).context("writing the map PROCESSES")?;
+        }
+        let gone: Vec<Pid> = self.known.keys().filter(|pid| !here.contains(pid)).copied().collect();
+        for pid in gone {
+            self.miss(pid, draft)?;
+        }
+        self.unread.keep(|pid| here.contains(&pid));
         Ok(())
     }
 

@@ -3,7 +3,9 @@
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
-use leakscope_common::{Control, Process, RSS_ANON, Record, Suspect, Tallies, Tally};
+use leakscope_common::{
+    Control, Process, RSS_ANON, RSS_FILE, RSS_SHMEM, RSS_SWAP, Record, Suspect, Tallies, Tally,
+};
 
 use super::error::OpenError;
 use super::programs::page_size;
@@ -79,6 +81,18 @@ impl Maps {
     /// What the kernel side keeps for a suspect.
     pub(super) fn suspect(&self, pid: Pid) -> Result<Option<Suspect>, MapError> {
         absent_is_none(self.suspects.get(&pid.0, 0))
+    }
+
+    /// The pids that the kernel side keeps something for.
+    pub(super) fn pids(&self) -> Vec<Pid> {
+        // A key that is taken away meanwhile sends the walk back to the beginning: it ends all the same.
+        let most = 2 * self.processes_capacity as usize;
+        self.processes.keys().take(most).map_while(Result::ok).map(Pid).collect()
+    }
+
+    /// Drops what the kernel side keeps for a process that is gone.
+    pub(super) fn forget(&mut self, pid: Pid) -> Result<(), MapError> {
+        absent_is_none(self.processes.remove(&pid.0)).map(|_| ())
     }
 
     /// Begins to keep a closer record of a process, from nothing.
@@ -175,13 +189,21 @@ pub(super) const fn cause(tally: Tally) -> Option<&'static str> {
 }
 
 /// The counts in the units of the user side.
-pub(super) fn counts(process: &Process, suspect: Option<&Suspect>) -> KernelCounts {
-    let anon = process.rss[RSS_ANON];
+pub(super) fn counts(process: &Process, suspect: Option<&Suspect>, forks_are_seen: bool) -> KernelCounts {
     let pages = |pages: u64| Bytes(pages.saturating_mul(page_size()));
+    let flow = |kind: usize| {
+        let rss = process.rss[kind];
+        (rss.events > 0).then(|| Flow { grown: pages(rss.grown), shrunk: pages(rss.shrunk) })
+    };
     KernelCounts {
         first_touch_faults: process.first_touch,
         protection_faults: process.protection,
-        rss_anon: (anon.events > 0).then(|| Flow { grown: pages(anon.grown), shrunk: pages(anon.shrunk) }),
+        rss_anon: flow(RSS_ANON),
+        rss_file: flow(RSS_FILE),
+        rss_shmem: flow(RSS_SHMEM),
+        rss_swap: flow(RSS_SWAP),
+        forks: forks_are_seen.then_some(process.forks),
+        execs: Some(u64::from(process.execs)),
         syscalls: suspect.map(syscalls),
     }
 }
@@ -196,6 +218,7 @@ fn syscalls(suspect: &Suspect) -> SyscallCounts {
         mmap_file: calls(suspect.mmap_file),
         munmap: calls(suspect.munmap),
         mremap: flow(suspect.mremap),
+        mremap_calls: Some(suspect.mremap_calls),
         madvise_free: calls(suspect.madvise_free),
     }
 }
@@ -223,11 +246,22 @@ mod tests {
     fn pages_become_bytes_and_a_counter_that_was_never_shown_is_absent() {
         let mut process = Process::new(1);
         process.first_touch = 3;
-        assert_eq!(counts(&process, None).rss_anon, None);
-        process.rss[RSS_ANON].events = 2;
-        process.rss[RSS_ANON].grown = 5;
-        let counted = counts(&process, None);
-        assert_eq!(counted.rss_anon, Some(Flow { grown: Bytes(5 * page_size()), shrunk: Bytes::ZERO }));
+        assert_eq!(counts(&process, None, true).rss_anon, None);
+        for (kind, pages) in [(RSS_FILE, 1), (RSS_ANON, 5), (RSS_SWAP, 7), (RSS_SHMEM, 9)] {
+            process.rss[kind].events = 2;
+            process.rss[kind].grown = pages;
+            process.rss[kind].shrunk = pages - 1;
+        }
+        process.forks = 4;
+        process.execs = 2;
+        let counted = counts(&process, None, true);
+        let flow = |pages: u64| {
+            Some(Flow { grown: Bytes(pages * page_size()), shrunk: Bytes((pages - 1) * page_size()) })
+        };
+        let flows = (counted.rss_file, counted.rss_anon, counted.rss_swap, counted.rss_shmem);
+        assert_eq!(flows, (flow(1), flow(5), flow(7), flow(9)));
+        assert_eq!((counted.forks, counted.execs), (Some(4), Some(2)));
+        assert_eq!(counts(&process, None, false).forks, None, "nobody counted them");
         assert_eq!(counted.first_touch_faults, 3);
         assert_eq!(counted.syscalls, None);
     }

@@ -6,7 +6,8 @@
 //!
 //! Why nothing is missed: each batch begins an epoch, and a process is reported once in each epoch in which it changes. A
 //! report that carries the new epoch is left for the next batch, because the process may change again after it was read.
-//! What is lost all the same (a full ring, a full map) is counted, and a slow walk over /proc corrects it.
+//! What is lost all the same (a full ring, a full map) is counted, all of /proc is read for it at most once a second, and a
+//! slow walk over /proc and a comparison of pids every 20 seconds correct what nobody told of.
 
 mod batch;
 mod btf;
@@ -20,6 +21,7 @@ mod programs;
 mod tracefs;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,8 +41,9 @@ use self::programs::Programs;
 use super::host::Host;
 use super::process::ProcRoot;
 use super::procfs::ticking;
+use super::unread::Unread;
 use super::{Batch, Lost, SAMPLE_PERIOD, Source, SourceKind};
-use crate::units::{Pid, ProcKey};
+use crate::units::{Moment, Pid, ProcKey};
 
 /// The pid namespace that the kernel was booted with (`PROC_PID_INIT_INO` in include/linux/proc_ns.h).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -54,13 +57,15 @@ pub struct KernelOptions {
     pub proc_root: PathBuf,
     /// Which kind of tracepoints to attach.
     pub tracepoints: TracepointKind,
-    /// Processes that the kernel side keeps counts for; `None`: as many as there can be pids, at most 65,536 (10 MB).
+    /// Processes that the kernel side keeps counts for; `None`: as many as there can be pids, at most 65,536 (16 MB).
     pub max_processes: Option<u32>,
     /// Bytes of the ring, a power of two and at least a page; `None`: 512 KiB, enough for 16,000 processes that change
     /// within one period.
     pub ring_bytes: Option<u32>,
     /// Whether the kernel side says on stderr what it does.
     pub debug: bool,
+    /// Where tracefs is; `None`: where it is found, or mounted.
+    pub tracefs: Option<PathBuf>,
 }
 
 impl Default for KernelOptions {
@@ -72,6 +77,7 @@ impl Default for KernelOptions {
             max_processes: None,
             ring_bytes: None,
             debug: false,
+            tracefs: None,
         }
     }
 }
@@ -92,6 +98,17 @@ pub struct Status {
     pub remote_unknown: u64,
     /// `rss_stat` events of processes that had no entry: idle since before leakscope, or exiting.
     pub not_yet_known: u64,
+}
+
+impl Status {
+    /// What is neither a loss nor a reading, in a line.
+    pub fn summary(&self) -> String {
+        format!(
+            "{} changes found only by the walk over /proc, {} events of somebody else's memory that the kernel does not \
+             attribute, {} events of processes that were idle since before the start or exiting",
+            self.corrections, self.remote_unknown, self.not_yet_known
+        )
+    }
 }
 
 /// Tracepoints and /proc.
@@ -121,7 +138,13 @@ pub struct KernelSource {
     walked_to: Pid,
     corrections: u64,
     vanished: u64,
-    unreadable: u64,
+    unread: Unread,
+    /// Known processes that were not found in the batch before.
+    missing: BTreeSet<Pid>,
+    rescanned_at: Option<Moment>,
+    swept_at: Option<Moment>,
+    /// Why the calls of suspects could not be traced, and how often.
+    untraced: Option<(String, u64)>,
 }
 
 impl KernelSource {
@@ -136,16 +159,22 @@ impl KernelSource {
         }
         refuse_nested_pid_namespace()?;
         let mut notes = Vec::new();
-        let tracefs = tracefs::find(&mut notes)?;
+        let tracefs = match &options.tracefs {
+            Some(place) => place.clone(),
+            None => tracefs::find(&mut notes)?,
+        };
         let processes = options.max_processes.unwrap_or_else(pids_possible);
         let load = |kind| Programs::load(options, kind, &tracefs, processes);
         let mut programs = match options.tracepoints {
             TracepointKind::Auto => match load(TracepointKind::Btf) {
                 Ok(programs) => programs,
-                Err(error) if error.denied => return Err(error),
                 Err(error) => {
+                    // A kernel that refuses the one may allow the other; if not, the first refusal says more.
+                    let programs = load(TracepointKind::Classic);
+                    let programs =
+                        if error.denied { programs.map_err(|_| error.clone())? } else { programs? };
                     notes.push(format!("{}: using classic tracepoints", error.what));
-                    load(TracepointKind::Classic)?
+                    programs
                 }
             },
             kind => load(kind)?,
@@ -154,6 +183,7 @@ impl KernelSource {
         let maps = Maps::take(programs.ebpf_mut(), processes, ring_bytes)?;
         let logger = options.debug.then(|| kernel_messages(&mut programs)).transpose()?;
         programs.attach()?;
+        notes.extend(programs.not_measured());
         give_back();
         Ok(Self {
             programs,
@@ -175,13 +205,27 @@ impl KernelSource {
             walked_to: Pid(0),
             corrections: 0,
             vanished: 0,
-            unreadable: 0,
+            unread: Unread::default(),
+            missing: BTreeSet::new(),
+            rescanned_at: None,
+            swept_at: None,
+            untraced: None,
         })
     }
 
     /// What the user should know about how it was opened: tracefs was mounted, classic tracepoints had to do.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Has the kernel measure how long its BPF programs run, until what is returned is dropped: all of them, and each
+    /// run takes some tens of nanoseconds more.
+    ///
+    /// # Errors
+    /// Before 5.8, and without CAP_SYS_ADMIN.
+    pub fn measure_run_times() -> Result<OwnedFd, OpenError> {
+        aya::sys::enable_stats(aya::sys::Stats::RunTime)
+            .map_err(|error| OpenError::while_doing("measuring run times (BPF_ENABLE_STATS)", &error))
     }
 
     /// What is at work, and how full it is.
@@ -203,8 +247,9 @@ impl KernelSource {
     fn lost(&self) -> Lost {
         let cause = |tally| Some((maps::cause(tally)?.into(), self.tallies.get(tally)));
         let mut causes: Vec<_> = Tally::ALL.into_iter().filter_map(cause).collect();
-        causes.push((super::process::UNREADABLE.into(), self.unreadable));
+        causes.extend(self.unread.causes());
         causes.push(("more suspects than can be inspected".into(), self.suspects_refused));
+        causes.extend(self.untraced.as_ref().map(|(why, count)| (why.clone().into(), *count)));
         causes.retain(|(_, count)| *count > 0);
         Lost { causes, vanished: self.vanished }
     }
@@ -223,7 +268,7 @@ impl Source for KernelSource {
             logger.flush();
         }
         let (at, wall) = Host::now();
-        let (readings, events) = self.observe()?;
+        let (readings, events) = self.observe(at)?;
         let host = self.host.memory(at)?;
         let lost = self.lost();
         Ok(Some(Batch { at, wall, host, readings, events, lost }))
@@ -252,11 +297,15 @@ impl Source for KernelSource {
 }
 
 impl KernelSource {
-    /// The tier is attached exactly while somebody is inspected.
+    /// The tier is attached exactly while somebody is inspected. Where it cannot be, the watch goes on without it.
     fn switch_inspection(&mut self) -> Result<()> {
         let count = u32::try_from(self.inspected.len()).unwrap_or(u32::MAX);
         self.maps.set_suspects(count)?;
-        self.programs.inspect(count > 0)?;
+        if let Err(error) = self.programs.inspect(count > 0) {
+            let times = self.untraced.as_ref().map_or(0, |(_, times)| *times) + 1;
+            let why = format!("the system calls of a suspect could not be traced: {}", error.what);
+            self.untraced = Some((why, times));
+        }
         Ok(())
     }
 }

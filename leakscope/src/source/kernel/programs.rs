@@ -80,8 +80,8 @@ const COUNT_CLASSIC: &[Entry] = &[
     entry("tp_page_fault", "exceptions", "page_fault_user"),
 ];
 
-/// Its BTF arguments changed with almost every release; the classic field that is read never did.
-const COUNT_ALWAYS_CLASSIC: &[Entry] = &[entry("tp_mark_victim", "oom", "mark_victim")];
+/// Its BTF arguments changed with almost every release; the classic field that is read never did. One can do without.
+const VICTIM: Entry = entry("tp_mark_victim", "oom", "mark_victim");
 
 /// Exits first, so that whatever enters is seen to leave.
 const INSPECT: &[Entry] = &[
@@ -102,6 +102,9 @@ pub(super) struct Programs {
     ebpf: Ebpf,
     kind: TracepointKind,
     inspecting: Vec<(&'static str, TracePointLinkId)>,
+    /// Why there is no program for what one can do without: the kernel was built without the tracepoint.
+    without_victims: Option<OpenError>,
+    without_calls: Option<OpenError>,
 }
 
 impl Programs {
@@ -125,11 +128,14 @@ impl Programs {
         let ebpf = loader
             .load(OBJECT)
             .map_err(|error| OpenError::while_doing("creating the kernel side's maps", &error))?;
-        let mut programs = Self { ebpf, kind, inspecting: Vec::new() };
+        let mut programs =
+            Self { ebpf, kind, inspecting: Vec::new(), without_victims: None, without_calls: None };
         if let Some(tracepoints) = &tracepoints {
             programs.load_btf(tracepoints)?;
         }
-        programs.load_classic(tracefs)?;
+        programs.load_classic(programs.classic(), tracefs)?;
+        programs.without_victims = programs.load_classic(&[VICTIM], tracefs).err();
+        programs.without_calls = programs.load_classic(INSPECT, tracefs).err();
         Ok(programs)
     }
 
@@ -141,8 +147,8 @@ impl Programs {
         Ok(())
     }
 
-    fn load_classic(&mut self, tracefs: &Path) -> Result<(), OpenError> {
-        for entry in self.classic().iter().chain(COUNT_ALWAYS_CLASSIC).chain(INSPECT) {
+    fn load_classic(&mut self, entries: &[Entry], tracefs: &Path) -> Result<(), OpenError> {
+        for entry in entries {
             formats::check(tracefs, entry.category, entry.name)?;
             let program: &mut TracePoint = self.program(entry)?;
             program.load().map_err(|error| failed("loading", entry, &error))?;
@@ -158,10 +164,30 @@ impl Programs {
                 program.attach().map_err(|error| failed("attaching", entry, &error))?;
             }
         }
-        for entry in self.classic().iter().chain(COUNT_ALWAYS_CLASSIC) {
+        for entry in self.classic() {
             self.attach_classic(entry)?;
         }
+        if self.without_victims.is_none() {
+            self.without_victims = self.attach_classic(&VICTIM).err();
+        }
         Ok(())
+    }
+
+    /// What is not measured because this kernel does not offer it, and why.
+    pub(super) fn not_measured(&self) -> Vec<String> {
+        let victims =
+            self.without_victims.as_ref().map(|error| ("the OOM killer's choices are not seen", error));
+        let calls = self
+            .without_calls
+            .as_ref()
+            .map(|error| ("the memory system calls of suspects are not counted", error));
+        let said = |(what, error): (&str, &OpenError)| format!("{what}: {error}");
+        victims.into_iter().chain(calls).map(said).collect()
+    }
+
+    /// Whether the syscall tracepoints are attached.
+    pub(super) fn is_inspecting(&self) -> bool {
+        !self.inspecting.is_empty()
     }
 
     /// Attaches or detaches the syscall tracepoints.
@@ -169,7 +195,7 @@ impl Programs {
         if !on {
             return self.stop_inspecting();
         }
-        if !self.inspecting.is_empty() {
+        if !self.inspecting.is_empty() || self.without_calls.is_some() {
             return Ok(());
         }
         for entry in INSPECT {
@@ -178,6 +204,7 @@ impl Programs {
                 Err(error) => {
                     // All or nothing: half of the tier would count half of the calls.
                     self.stop_inspecting()?;
+                    self.without_calls = Some(error.clone());
                     return Err(error);
                 }
             }
@@ -201,7 +228,8 @@ impl Programs {
         let inspecting =
             INSPECT.iter().take(self.inspecting.len()).map(|entry| (entry, TracepointKind::Classic));
         let btf: &[Entry] = if self.kind == TracepointKind::Btf { COUNT_BTF } else { &[] };
-        let classic = self.classic().iter().chain(COUNT_ALWAYS_CLASSIC);
+        let victim = self.without_victims.is_none().then_some(&VICTIM);
+        let classic = self.classic().iter().chain(victim);
         btf.iter()
             .map(|entry| (entry, TracepointKind::Btf))
             .chain(classic.map(|entry| (entry, TracepointKind::Classic)))

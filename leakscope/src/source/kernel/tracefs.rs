@@ -27,7 +27,11 @@ pub(super) fn find(notes: &mut Vec<String>) -> Result<PathBuf, OpenError> {
     mount("tracefs", place, "tracefs", flags, None).map_err(|errno| {
         let error = std::io::Error::from(errno);
         let mut error = OpenError::while_doing(&format!("mounting tracefs at {place}"), &error);
-        error.fix = format!("run as root, or have root run: mount -t tracefs tracefs {place}");
+        error.fix = if rustix::process::geteuid().is_root() {
+            format!("mount it where that is allowed (mount -t tracefs tracefs {place}); mounting needs CAP_SYS_ADMIN")
+        } else {
+            format!("run as root, or have root run: mount -t tracefs tracefs {place}")
+        };
         error
     })?;
     notes.push(format!("tracefs was not mounted: mounted it at {place}, and left it there"));

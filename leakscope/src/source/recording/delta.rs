@@ -262,7 +262,8 @@ fn event(happened: &Happened) -> Event {
 }
 
 fn syscalls_of(counts: &SyscallCounts) -> [u64; 12] {
-    let SyscallCounts { brk, mmap_anon, mmap_file, munmap, mremap, madvise_free } = *counts;
+    // Calls of mremap are not kept: the format has no place for them.
+    let SyscallCounts { brk, mmap_anon, mmap_file, munmap, mremap, madvise_free, mremap_calls: _ } = *counts;
     let flow = |Flow { grown, shrunk }| [grown.0, shrunk.0];
     let calls = |Calls { count, bytes }| [count, bytes.0];
     let pairs =
@@ -283,6 +284,7 @@ fn syscalls(all: &[u64; 12]) -> SyscallCounts {
         mmap_file: calls(4),
         munmap: calls(6),
         mremap: flow(8),
+        mremap_calls: None,
         madvise_free: calls(10),
     }
 }

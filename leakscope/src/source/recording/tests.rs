@@ -247,8 +247,10 @@ prop_compose! {
                 mmap_file: Calls { count: c[4], bytes: Bytes(c[5]) },
                 munmap: Calls { count: c[6], bytes: Bytes(c[7]) },
                 mremap: flow_of(c[8], c[9]),
+                mremap_calls: None,
                 madvise_free: Calls { count: c[10], bytes: Bytes(c[11]) },
             }),
+            ..KernelCounts::default()
         }
     }
 }

@@ -150,6 +150,8 @@ impl Decoder {
                 protection_faults,
                 rss_anon: unusual.0.then_some(Flow { grown: Bytes(grown), shrunk: Bytes(shrunk) }),
                 syscalls: unusual.1.as_ref().map(syscalls),
+                // What recordings do not keep was not measured.
+                ..KernelCounts::default()
             });
         }
         known.memory = memory;
