@@ -19,7 +19,7 @@ use leakscope::units::Pid;
 
 use crate::cli::{
     AnalyzeArgs, Command, DemoArgs, DoctorArgs, HuntArgs, KillArgs, ObserveArgs, Output, RecordArgs,
-    ReplayArgs, SourceChoice, Tracepoints, WatchArgs,
+    ReplayArgs, SourceChoice, Tracepoints, USUAL_QUERY, WatchArgs,
 };
 
 /// Nothing is leaking now, or the death is verified.
@@ -120,6 +120,9 @@ async fn analyze(args: AnalyzeArgs, ui: &mut Ui) -> anyhow::Result<u8> {
         note(judged, &mut failed, ui);
     }
     if let Some(query) = args.query() {
+        if args.query.is_none() {
+            ui.say(&format!("asking for {USUAL_QUERY}; --query asks for something else"));
+        }
         let judged = analyst.prometheus(&query, jiff::Timestamp::now(), ui);
         note(judged, &mut failed, ui);
     }
