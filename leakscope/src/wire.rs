@@ -13,7 +13,7 @@ use leakscope::leak::Thresholds;
 use leakscope::monitor::{Config, Monitor};
 use leakscope::process::{LiveDirectory, ProcRoot, Selector};
 use leakscope::report::{Analysis, HostVerdict, ReportFormat, Told, check_report_place};
-use leakscope::source::{Live, OpenOptions, recording};
+use leakscope::source::{Live, OpenOptions, Paced, recording};
 use leakscope::ui::{Ui, Verbosity};
 use leakscope::units::Pid;
 
@@ -91,13 +91,15 @@ async fn kill(args: KillArgs, ui: &mut Ui) -> anyhow::Result<u8> {
 async fn record(args: RecordArgs, ui: &mut Ui) -> anyhow::Result<u8> {
     let selector = args.observe.selection.selector(&ProcRoot::default())?;
     let file = recording::create(&args.output)?;
-    let opened =
-        opened(&open(args.observe.source, args.observe.tracepoints, Some(args.observe.interval), ui), ui)?;
+    let interval = args.observe.interval;
+    let options = open(args.observe.source, args.observe.tracepoints, None, ui);
+    let opened = opened(&OpenOptions { paced: Some(interval), ..options }, ui)?;
     let leave_out = Some(Pid(std::process::id()));
     let directory = LiveDirectory::new(ProcRoot::default(), args.observe.selection.pidfiles.clone());
     let terms = recording::Terms { selector: selector.clone(), leave_out, redact: args.redact };
-    let (source, directory, recorder) = recording::record(opened, directory, terms, Box::new(file))
-        .with_context(|| format!("recording to {}", args.output.display()))?;
+    let (source, directory, recorder) =
+        recording::record(Paced::new(opened, interval), directory, terms, Box::new(file))
+            .with_context(|| format!("recording to {}", args.output.display()))?;
     let mut monitor =
         Monitor::new(source, directory, Config { thresholds: Thresholds::default(), selector, leave_out });
     let recorded = record::run(&mut monitor, &recorder, args.options(), ui, &mut |_, _| ()).await;
@@ -209,6 +211,7 @@ fn open(source: SourceChoice, tracepoints: Tracepoints, interval: Option<Duratio
         wanted: source.into(),
         tracepoints: tracepoints.into(),
         at_least_every: interval,
+        paced: None,
         debug: ui.verbosity() == Verbosity::Debug,
     }
 }

@@ -18,7 +18,7 @@ pub struct RecordArgs {
     /// Keep of each command line no more than the program's name
     #[arg(long)]
     pub redact: bool,
-    /// How to observe.
+    /// How to observe. The interval is how often a sample is kept.
     #[command(flatten)]
     pub observe: ObserveArgs,
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::paced::asked_every;
 use super::{
     Batch, KernelOptions, KernelSource, ProcfsSource, SAMPLE_PERIOD, Source, SourceKind, TracepointKind,
 };
@@ -30,12 +31,18 @@ pub struct OpenOptions {
     pub tracepoints: TracepointKind,
     /// How often something is shown: a longer sampling period is shortened to it.
     pub at_least_every: Option<Duration>,
+    /// How often a [`Paced`](super::Paced) source tells what it sees, where this one is to stand behind one: then it
+    /// samples no more often than that takes.
+    pub paced: Option<Duration>,
     /// Whether the kernel side logs what it does.
     pub debug: bool,
 }
 
 impl OpenOptions {
     fn period(&self, usual: Duration) -> Duration {
+        if let Some(every) = self.paced {
+            return asked_every(every);
+        }
         self.at_least_every.map_or(usual, |every| every.min(usual))
     }
 }

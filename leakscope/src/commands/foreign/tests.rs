@@ -63,10 +63,10 @@ fn a_gap_of_ten_years_is_no_panic_and_no_leak() {
 #[test]
 fn samples_that_jumped_ahead_are_taken_back_and_nothing_after_them_is_lost() {
     let (clean, _) = judged(leak(0, 200));
-    for jumped in 2..=8 {
+    for jumped in 2..=8_u32 {
         let ahead = (0..jumped).map(|second| (3e8 + f64::from(second), 1));
         let (report, left_out) = judged(leak(0, 100).chain(ahead).chain(leak(100, 200)));
-        assert_eq!((left_out, report.samples), (u64::from(jumped as u32), 200), "{jumped} jumped");
+        assert_eq!((left_out, report.samples), (u64::from(jumped), 200), "{jumped} jumped");
         assert_eq!(report.transitions, clean.transitions, "{jumped} jumped");
     }
 }
