@@ -1,8 +1,6 @@
-//! `record`, `replay` and `analyze` on real processes, and on a server that answers as Prometheus does.
+//! `record`, `replay` and `analyze` on real processes, and on what they left behind.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,7 +15,6 @@ use leakscope::source::{Live, OpenOptions, Wanted};
 use leakscope::ui::{Ui, Verbosity};
 use leakscope::units::{Pid, Ticks};
 use leakscope_tests::command::{Ran, Workload, file, folder, leakscope, pause, require_root, run};
-use serde_json::Value;
 
 const LEAK: &str = "import time\nkept = []\nwhile True:\n    kept.append('x' * 10240)\n    time.sleep(0.2)\n";
 const QUIET: &str = "import time\nwhile True:\n    time.sleep(60)\n";
@@ -180,74 +177,4 @@ fn bad_files_are_errors_that_name_the_file_and_good_ones_beside_them_are_judged(
         assert_eq!(run(&["replay", &bad]).code(), 2, "{name}");
     }
     assert_eq!(run(&["analyze", "/nowhere/at/all"]).code(), 2);
-}
-
-/// Answers one request with `status` and `body`; the first line of the request.
-fn server(status: &'static str, body: String) -> (String, std::thread::JoinHandle<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let thread = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a client");
-        let mut lines = BufReader::new(stream.try_clone().expect("a stream")).lines().map_while(Result::ok);
-        let asked = lines.next().unwrap_or_default();
-        lines.take_while(|line| !line.is_empty()).for_each(drop);
-        let head =
-            format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-        let _ = stream.write_all(format!("{head}{body}").as_bytes());
-        asked
-    });
-    (url, thread)
-}
-
-fn ask(url: &str) -> Ran {
-    run(&["analyze", "--json", "--prometheus", url, "--query", "rss{job=\"a b\"}", "--range", "1h"])
-}
-
-#[test]
-fn prometheus_is_asked_for_a_range_and_its_answer_is_judged() {
-    let values: Vec<Value> = (0..240)
-        .map(|sample| {
-            let (at, bytes) = (1_764_000_000 + sample * 15, 100_000_000 + sample * 15 * 51_200);
-            if sample == 7 {
-                serde_json::json!([at, "NaN"])
-            } else {
-                serde_json::json!([at, bytes.to_string()])
-            }
-        })
-        .collect();
-    let series = serde_json::json!({"metric": {"__name__": "rss", "job": "a b"}, "values": values});
-    let data = serde_json::json!({"resultType": "matrix", "result": [series]});
-    let answer = serde_json::json!({"status": "success", "data": data});
-    let (url, asked) = server("200 OK", answer.to_string());
-    let ran = ask(&url);
-    let asked = asked.join().unwrap();
-    assert!(asked.starts_with("GET /api/v1/query_range?query=rss%7Bjob%3D%22a%20b%22%7D&start="), "{asked}");
-    assert_eq!(ran.code(), 1, "{}", ran.stderr);
-    let json = ran.json();
-    let series = &json["series"][0];
-    assert_eq!((&series["comm"], &series["samples"]), (&"rss{job=\"a b\"}".into(), &239.into()), "{json:#}");
-    let rate = series["rate_bytes_per_s"].as_f64().unwrap();
-    assert!((rate / 51_200.0 - 1.0).abs() < 0.05, "{series:#}");
-    assert!(ran.stderr.contains("sample 8 of series 1"), "{}", ran.stderr);
-}
-
-#[test]
-fn a_server_that_fails_is_an_error_with_the_address_and_its_answer() {
-    let nobody = ask("http://127.0.0.1:1");
-    assert_eq!(nobody.code(), 2);
-    assert!(nobody.stderr.contains("http://127.0.0.1:1/api/v1/query_range"), "{}", nobody.stderr);
-    let empty = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
-    for (status, body, shown) in [
-        ("400 Bad Request", r#"{"status":"error","error":"parse error at char 3"}"#, "parse error at char 3"),
-        ("503 Service Unavailable", "starting up", "starting up"),
-        ("200 OK", "<html>a proxy's page</html>", "a proxy's page"),
-        ("200 OK", empty, "no sample"),
-    ] {
-        let (url, asked) = server(status, body.to_owned());
-        let ran = ask(&url);
-        asked.join().unwrap();
-        assert_eq!(ran.code(), 2, "{status}: {}", ran.stderr);
-        assert!(ran.stderr.contains(&url) && ran.stderr.contains(shown), "{status}: {}", ran.stderr);
-    }
-    assert_eq!(ask("https://127.0.0.1:1").code(), 2);
 }

@@ -1,7 +1,7 @@
 //! The only way in: `cargo xtask <command>`.
 //!
 //! Each command is a module of its name. [`workspace`] knows where things lie and how a child is run, [`setup`] what a
-//! machine needs, [`toolchain`], [`packages`], [`tools`] and [`linker`] how it is got. Everything that is installed goes to
+//! machine needs, [`toolchain`], [`packages`], [`unpacked`], [`tools`] and [`linker`] how it is got. Everything that is installed goes to
 //! `target/tools` or to rustup; the home folder's `~/.cargo/bin` is left alone. Start reading at [`Task`].
 
 mod audit;
@@ -19,6 +19,7 @@ mod packages;
 mod setup;
 mod toolchain;
 mod tools;
+mod unpacked;
 mod workspace;
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::{
     clock::Stopwatch,
     linker,
     packages::{self, Package},
-    toolchain,
+    toolchain, unpacked,
     workspace::{Workspace, output, run as run_command, shown},
 };
 
@@ -137,6 +137,14 @@ const STEPS: &[Step] = &[
         check: |_| program("python3"),
         repair: |_| packages::install(Package::Python),
         remedy: |_| packages::remedy(Package::Python),
+    },
+    Step {
+        name: "Prometheus and its process-exporter",
+        needed_by: &[Lab],
+        optional: None,
+        check: unpacked::check,
+        repair: unpacked::install,
+        remedy: |_| unpacked::REMEDY.to_owned(),
     },
 ];
 
