@@ -1,117 +1,67 @@
 //! `record`, `replay` and `analyze` on real processes, and on what they left behind.
 
-use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
-use leakscope::commands::journal::Journal;
-use leakscope::commands::record;
 use leakscope::leak::Thresholds;
-use leakscope::monitor::{Config, Monitor};
-use leakscope::process::{LiveDirectory, ProcRoot, Selector};
-use leakscope::report::{SeriesReport, TransitionLine};
-use leakscope::source::recording::{self, Terms, replay};
-use leakscope::source::{Live, OpenOptions, Wanted};
-use leakscope::ui::{Ui, Verbosity};
-use leakscope::units::{Pid, Ticks};
+use leakscope::source::Wanted;
+use leakscope::units::Pid;
 use leakscope_tests::command::{Ran, Workload, file, folder, leakscope, pause, require_root, run};
+use leakscope_tests::judged::{Told, recorded, replayed, said};
 
 const LEAK: &str = "import time\nkept = []\nwhile True:\n    kept.append('x' * 10240)\n    time.sleep(0.2)\n";
 const QUIET: &str = "import time\nwhile True:\n    time.sleep(60)\n";
 /// In every test: long enough for a verdict, short enough for a test.
 const CONFIRM: Thresholds = Thresholds { confirm: Duration::from_secs(10) };
 
-type Told = BTreeMap<(Option<Pid>, Option<Ticks>), (u64, Vec<TransitionLine>)>;
-
-fn told(series: Vec<SeriesReport>) -> Told {
-    let mut told = Told::new();
-    for series in series {
-        let (samples, transitions) =
-            told.entry((series.pid, series.start_time_ticks)).or_insert((0, Vec::new()));
-        *samples += series.samples;
-        transitions.extend(series.transitions);
-    }
-    told
-}
-
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
 }
 
-/// Records the whole host for a while, with a monitor that remembers what it thought.
-async fn recorded(path: &std::path::Path, wanted: Wanted) -> Told {
-    let source = Live::open(&OpenOptions { wanted, ..OpenOptions::default() }).expect("a live source").source;
-    let directory = LiveDirectory::new(ProcRoot::default(), Vec::new());
-    let out = Box::new(recording::create(path).expect("a new file"));
-    let (source, directory, recorder) =
-        recording::record(source, directory, Terms::default(), out).expect("a recording");
-    let config = Config { thresholds: CONFIRM, selector: Selector::default(), leave_out: None };
-    let mut monitor = Monitor::new(source, directory, config);
-    let mut journal = Journal::new("live".to_owned());
-    let options =
-        record::Options { interval: Duration::from_secs(1), duration: Some(Duration::from_secs(20)) };
-    let mut ui = Ui::new(Verbosity::Quiet, Some(false));
-    let mut note = |monitor: &mut _, tick| journal.note(monitor, tick);
-    let written =
-        record::run(&mut monitor, &recorder, options, &mut ui, &mut note).await.expect("it goes on");
-    assert!(written.batches >= 19, "{written:?}");
-    told(journal.finish(&mut monitor).0)
-}
-
-/// What a monitor thinks of a recording, and how many batches it saw.
-async fn replayed(file: &[u8]) -> (Told, usize) {
-    let (_, source, directory) = replay(file).expect("a recording");
-    let config = Config { thresholds: CONFIRM, selector: Selector::default(), leave_out: None };
-    let mut monitor = Monitor::new(source, directory, config);
-    let mut journal = Journal::new("replay".to_owned());
-    let mut batches = 0;
-    while let Some(tick) = monitor.step().await.expect("it goes on") {
-        journal.note(&mut monitor, tick);
-        batches += 1;
-    }
-    (told(journal.finish(&mut monitor).0), batches)
-}
-
-fn a_replay_says_what_was_said_live(wanted: Wanted) {
+fn a_replay_says_what_was_said_live(wanted: Wanted, every: Duration) {
     let leaker = Workload::python("service.py", LEAK);
     let quiet = Workload::python("service.py", QUIET);
     let folder = folder();
     let path = folder.path().join("host.rec");
     let (live, file, again, batches) = block_on(async {
-        let live = recorded(&path, wanted).await;
+        let span = Duration::from_secs(22);
+        let (live, written) = recorded(&path, wanted, every, CONFIRM, span).await.expect("a recording");
+        assert!(written.batches >= 20, "{written:?}");
         let file = std::fs::read(&path).expect("the recording");
-        let (again, batches) = replayed(&file).await;
+        let (again, batches) = replayed(&*file, CONFIRM).await.expect("it is whole");
         (live, file, again, batches)
     });
-    let of = |pid: u32| live.iter().find(|((found, _), _)| *found == Some(Pid(pid))).expect("it is known").1;
-    assert!(of(leaker.pid()).1.iter().any(|change| change.confirmed), "{:#?}", of(leaker.pid()));
-    assert!(!of(quiet.pid()).1.iter().any(|change| change.verdict.severity() > 0));
-    assert_eq!(live, again, "the recording is judged as the live host was");
+    let changes = |told: &Told, pid: u32| {
+        let of = told.iter().filter(|((found, _), _)| *found == Some(Pid(pid)));
+        of.flat_map(|(_, series)| series).flat_map(|series| series.transitions.clone()).collect::<Vec<_>>()
+    };
+    let leaks = changes(&live, leaker.pid());
+    assert!(leaks.iter().any(|change| change.confirmed), "{leaks:#?}");
+    assert!(!changes(&live, quiet.pid()).iter().any(|change| change.verdict.severity() > 0));
+    assert_eq!(said(&live), said(&again), "the recording is judged as the live host was");
     // Whatever the last kilobyte loses, the rest is judged.
     let mut most = 0;
     for cut in file.len().saturating_sub(1024)..file.len() {
-        let (part, seen) = block_on(replayed(&file[..cut]));
+        let (part, seen) = block_on(replayed(&file[..cut], CONFIRM)).expect("what is whole is read");
         assert!(seen >= most && seen <= batches, "cut at {cut}: {seen} batches after {most}");
         most = seen;
         // On a quiet host the last kilobyte can hold most of the file, the leaker's first sample among it.
-        let none = Vec::new();
-        let part =
-            part.iter().find(|(key, _)| key.0 == Some(Pid(leaker.pid()))).map_or(&none, |(_, told)| &told.1);
-        let whole = &again.iter().find(|(key, _)| key.0 == Some(Pid(leaker.pid()))).expect("it is known").1.1;
-        assert_eq!(part[..], whole[..part.len()], "cut at {cut}");
+        let part = changes(&part, leaker.pid());
+        assert_eq!(part[..], leaks[..part.len()], "cut at {cut}");
     }
-    assert!(most > batches / 2, "{most} of {batches} batches");
+    // A block is ten seconds, and of 22 seconds the first two are whole.
+    assert!(most + 1 > batches / 2, "{most} of {batches} batches");
 }
 
 #[test]
 fn a_replay_says_at_the_same_samples_what_was_said_live_with_the_kernel_side() {
     require_root();
-    a_replay_says_what_was_said_live(Wanted::Ebpf);
+    a_replay_says_what_was_said_live(Wanted::Ebpf, Duration::from_millis(250));
 }
 
 #[test]
 fn a_replay_says_at_the_same_samples_what_was_said_live_by_proc_alone() {
-    a_replay_says_what_was_said_live(Wanted::Procfs);
+    a_replay_says_what_was_said_live(Wanted::Procfs, Duration::from_secs(1));
 }
 
 #[test]

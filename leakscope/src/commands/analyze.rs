@@ -97,8 +97,9 @@ impl Analyst {
             }
         };
         if monitor.now().is_none() {
-            ended.with_context(reading)?;
-            return Err(FileError::Cut).with_context(reading).fix(fix(&FileError::Cut));
+            let error = ended.err().unwrap_or_else(|| FileError::Cut.into());
+            let fix = error.downcast_ref().map_or("copy the file again from where it was made", fix);
+            return Err(error).with_context(reading).fix(fix);
         }
         if let Err(error) = ended {
             ui.say(&format!("warning: {}: {error:#}; everything before it was judged", name));
@@ -208,5 +209,36 @@ const fn fix(error: &FileError) -> &'static str {
         FileError::Cut => "record again: a recording holds something after the first few seconds",
         FileError::Newer(_) => "update leakscope, or judge it with the leakscope that made it",
         FileError::Senseless(_) | FileError::Io(_) => "copy the file again from where it was made",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::Verbosity;
+
+    /// What the fuzz targets begin with, and what once brought one down: `fuzz/seeds/TARGET/FILE`.
+    #[test]
+    fn every_seed_of_the_fuzz_targets_is_judged_or_refused_with_its_name_and_a_remedy() {
+        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/seeds");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut judged = 0;
+        for target in std::fs::read_dir(seeds).unwrap() {
+            for seed in std::fs::read_dir(target.unwrap().path()).unwrap() {
+                let path = seed.unwrap().path();
+                let mut ui = Ui::new(Verbosity::Quiet, Some(false));
+                let mut analyst = Analyst::new(Duration::from_secs(5));
+                match runtime.block_on(analyst.file(&path, &mut ui)) {
+                    Ok(()) => judged += 1,
+                    Err(error) => {
+                        let text = crate::fault::render(&error);
+                        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                        assert!(text.contains(&name) && text.contains("fix: "), "{text}");
+                    }
+                }
+                assert!(analyst.finish().to_json().unwrap().contains("leakscope.analyze/1"));
+            }
+        }
+        assert!(judged >= 4, "most seeds are good: {judged}");
     }
 }

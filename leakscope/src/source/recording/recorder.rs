@@ -27,7 +27,7 @@ use crate::source::{Batch, Event, HostMemory, Reading, Source, SourceKind};
 use crate::units::{Moment, Pid, ProcKey};
 
 /// How long a block lasts: what a crash may cost.
-const BLOCK_SPAN: Duration = Duration::from_secs(5);
+const BLOCK_SPAN: Duration = Duration::from_secs(10);
 /// Readings and the like in a block, at which it is written early.
 const BLOCK_LENGTH: usize = 50_000;
 /// Bytes of identities that are written at a time: those of a first frame may fill more than a block.
