@@ -9,6 +9,7 @@ mod bench;
 mod build;
 mod clock;
 mod demo;
+mod fuzz;
 mod lint;
 mod readme;
 mod test;
@@ -55,6 +56,8 @@ enum Task {
     Readme,
     /// Start the real programs of tests/zoo, half of them leaking at a known rate, and record them as root
     Zoo(zoo::Arguments),
+    /// Fuzz everything that is read from somebody else: recordings, CSV, logs, Prometheus' answers
+    Fuzz(fuzz::Arguments),
     /// Licences, duplicate and banned crates, known vulnerabilities, spelling
     Audit,
 }
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Readme => readme::run(&workspace),
         Task::Zoo(arguments) => zoo::run(&workspace, &arguments),
+        Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Task::Audit => audit::run(&workspace),
     });
     match done {
