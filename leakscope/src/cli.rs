@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::builder::ArgPredicate;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-pub use recorded::{AnalyzeArgs, RecordArgs, ReplayArgs};
+pub use recorded::{AnalyzeArgs, RecordArgs, ReplayArgs, USUAL_QUERY};
 
 const SELECTION: &str = "Selection (repeatable; any of one kind, and all kinds given)";
 const PROTECTION: &str = "Protection (repeatable)";

@@ -13,13 +13,13 @@ use leakscope::leak::Thresholds;
 use leakscope::monitor::{Config, Monitor};
 use leakscope::process::{LiveDirectory, ProcRoot, Selector};
 use leakscope::report::{Analysis, HostVerdict, ReportFormat, Told, check_report_place};
-use leakscope::source::{Live, OpenOptions, Wanted, recording};
+use leakscope::source::{Live, OpenOptions, Paced, Wanted, recording};
 use leakscope::ui::{Ui, Verbosity};
 use leakscope::units::Pid;
 
 use crate::cli::{
     AnalyzeArgs, Command, DemoArgs, DoctorArgs, HuntArgs, KillArgs, ObserveArgs, Output, RecordArgs,
-    ReplayArgs, SourceChoice, Tracepoints, WatchArgs,
+    ReplayArgs, SourceChoice, Tracepoints, USUAL_QUERY, WatchArgs,
 };
 
 /// Nothing is leaking now, or the death is verified.
@@ -103,15 +103,17 @@ async fn kill(args: KillArgs, ui: &mut Ui) -> anyhow::Result<u8> {
 async fn record(args: RecordArgs, ui: &mut Ui) -> anyhow::Result<u8> {
     let selector = args.observe.selection.selector(&ProcRoot::default())?;
     let mut interrupt = Interrupt::new()?;
-    let opened =
-        opened(&open(args.observe.source, args.observe.tracepoints, Some(args.observe.interval), ui), ui)?;
+    let interval = args.observe.interval;
+    let options = open(args.observe.source, args.observe.tracepoints, None, ui);
+    let opened = opened(&OpenOptions { paced: Some(interval), ..options }, ui)?;
     // After the source: one that cannot be opened leaves no empty file behind.
     let file = recording::create(&args.output)?;
     let leave_out = Some(Pid(std::process::id()));
     let directory = LiveDirectory::new(ProcRoot::default(), args.observe.selection.pidfiles.clone());
     let terms = recording::Terms { selector: selector.clone(), leave_out, redact: args.redact };
-    let (source, directory, recorder) = recording::record(opened, directory, terms, Box::new(file))
-        .with_context(|| format!("recording to {}", args.output.display()))?;
+    let (source, directory, recorder) =
+        recording::record(Paced::new(opened, interval), directory, terms, Box::new(file))
+            .with_context(|| format!("recording to {}", args.output.display()))?;
     let mut monitor =
         Monitor::new(source, directory, Config { thresholds: Thresholds::default(), selector, leave_out });
     let recorded =
@@ -135,6 +137,9 @@ async fn analyze(args: AnalyzeArgs, ui: &mut Ui) -> anyhow::Result<u8> {
         note(judged, &mut failed, ui);
     }
     if let Some(query) = args.query() {
+        if args.query.is_none() {
+            ui.say(&format!("asking for {USUAL_QUERY}; --query asks for something else"));
+        }
         let judged = analyst.prometheus(&query, jiff::Timestamp::now(), ui);
         note(judged, &mut failed, ui);
     }
@@ -221,6 +226,7 @@ fn open(source: SourceChoice, tracepoints: Tracepoints, interval: Option<Duratio
         wanted: source.into(),
         tracepoints: tracepoints.into(),
         at_least_every: interval,
+        paced: None,
         debug: ui.verbosity() == Verbosity::Debug,
     }
 }

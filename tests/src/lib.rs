@@ -1,6 +1,7 @@
-//! What the live tests share: [`command`] runs leakscope as its users do; here are obedient processes, and a watch that remembers what a source said.
+//! What the live tests share: [`command`] runs leakscope as its users do; [`judged`] compares a live judgement with a replay; here are obedient processes, and a watch that remembers what a source said.
 
 pub mod command;
+pub mod judged;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};

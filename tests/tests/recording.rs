@@ -1,123 +1,67 @@
-//! `record`, `replay` and `analyze` on real processes, and on a server that answers as Prometheus does.
+//! `record`, `replay` and `analyze` on real processes, and on what they left behind.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::Duration;
 
-use leakscope::commands::Interrupt;
-use leakscope::commands::journal::Journal;
-use leakscope::commands::record;
 use leakscope::leak::Thresholds;
-use leakscope::monitor::{Config, Monitor};
-use leakscope::process::{LiveDirectory, ProcRoot, Selector};
-use leakscope::report::{SeriesReport, TransitionLine};
-use leakscope::source::recording::{self, Terms, replay};
-use leakscope::source::{Live, OpenOptions, Wanted};
-use leakscope::ui::{Ui, Verbosity};
-use leakscope::units::{Pid, Ticks};
+use leakscope::source::Wanted;
+use leakscope::units::Pid;
 use leakscope_tests::command::{Ran, Workload, file, folder, leakscope, pause, require_root, run};
-use serde_json::Value;
+use leakscope_tests::judged::{Told, recorded, replayed, said};
 
 const LEAK: &str = "import time\nkept = []\nwhile True:\n    kept.append('x' * 10240)\n    time.sleep(0.2)\n";
 const QUIET: &str = "import time\nwhile True:\n    time.sleep(60)\n";
 /// In every test: long enough for a verdict, short enough for a test.
 const CONFIRM: Thresholds = Thresholds { confirm: Duration::from_secs(10) };
 
-type Told = BTreeMap<(Option<Pid>, Option<Ticks>), (u64, Vec<TransitionLine>)>;
-
-fn told(series: Vec<SeriesReport>) -> Told {
-    let mut told = Told::new();
-    for series in series {
-        let (samples, transitions) =
-            told.entry((series.pid, series.start_time_ticks)).or_insert((0, Vec::new()));
-        *samples += series.samples;
-        transitions.extend(series.transitions);
-    }
-    told
-}
-
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
 }
 
-/// Records the whole host for a while, with a monitor that remembers what it thought.
-async fn recorded(path: &std::path::Path, wanted: Wanted) -> Told {
-    let source = Live::open(&OpenOptions { wanted, ..OpenOptions::default() }).expect("a live source").source;
-    let directory = LiveDirectory::new(ProcRoot::default(), Vec::new());
-    let out = Box::new(recording::create(path).expect("a new file"));
-    let (source, directory, recorder) =
-        recording::record(source, directory, Terms::default(), out).expect("a recording");
-    let config = Config { thresholds: CONFIRM, selector: Selector::default(), leave_out: None };
-    let mut monitor = Monitor::new(source, directory, config);
-    let mut journal = Journal::new("live".to_owned());
-    let options =
-        record::Options { interval: Duration::from_secs(1), duration: Some(Duration::from_secs(20)) };
-    let mut ui = Ui::new(Verbosity::Quiet, Some(false));
-    let mut interrupt = Interrupt::new().expect("signal handlers");
-    let mut note = |monitor: &mut _, tick| journal.note(monitor, tick);
-    let written = record::run(&mut monitor, &recorder, options, &mut interrupt, &mut ui, &mut note)
-        .await
-        .expect("it goes on");
-    assert!(written.batches >= 19, "{written:?}");
-    told(journal.finish(&mut monitor).0)
-}
-
-/// What a monitor thinks of a recording, and how many batches it saw.
-async fn replayed(file: &[u8]) -> (Told, usize) {
-    let (_, source, directory) = replay(file).expect("a recording");
-    let config = Config { thresholds: CONFIRM, selector: Selector::default(), leave_out: None };
-    let mut monitor = Monitor::new(source, directory, config);
-    let mut journal = Journal::new("replay".to_owned());
-    let mut batches = 0;
-    while let Some(tick) = monitor.step().await.expect("it goes on") {
-        journal.note(&mut monitor, tick);
-        batches += 1;
-    }
-    (told(journal.finish(&mut monitor).0), batches)
-}
-
-fn a_replay_says_what_was_said_live(wanted: Wanted) {
+fn a_replay_says_what_was_said_live(wanted: Wanted, every: Duration) {
     let leaker = Workload::python("service.py", LEAK);
     let quiet = Workload::python("service.py", QUIET);
     let folder = folder();
     let path = folder.path().join("host.rec");
     let (live, file, again, batches) = block_on(async {
-        let live = recorded(&path, wanted).await;
+        let span = Duration::from_secs(22);
+        let (live, written) = recorded(&path, wanted, every, CONFIRM, span).await.expect("a recording");
+        assert!(written.batches >= 20, "{written:?}");
         let file = std::fs::read(&path).expect("the recording");
-        let (again, batches) = replayed(&file).await;
+        let (again, batches) = replayed(&*file, CONFIRM).await.expect("it is whole");
         (live, file, again, batches)
     });
-    let of = |pid: u32| live.iter().find(|((found, _), _)| *found == Some(Pid(pid))).expect("it is known").1;
-    assert!(of(leaker.pid()).1.iter().any(|change| change.confirmed), "{:#?}", of(leaker.pid()));
-    assert!(!of(quiet.pid()).1.iter().any(|change| change.verdict.severity() > 0));
-    assert_eq!(live, again, "the recording is judged as the live host was");
+    let changes = |told: &Told, pid: u32| {
+        let of = told.iter().filter(|((found, _), _)| *found == Some(Pid(pid)));
+        of.flat_map(|(_, series)| series).flat_map(|series| series.transitions.clone()).collect::<Vec<_>>()
+    };
+    let leaks = changes(&live, leaker.pid());
+    assert!(leaks.iter().any(|change| change.confirmed), "{leaks:#?}");
+    assert!(!changes(&live, quiet.pid()).iter().any(|change| change.verdict.severity() > 0));
+    assert_eq!(said(&live), said(&again), "the recording is judged as the live host was");
     // Whatever the last kilobyte loses, the rest is judged.
     let mut most = 0;
     for cut in file.len().saturating_sub(1024)..file.len() {
-        let (part, seen) = block_on(replayed(&file[..cut]));
+        let (part, seen) = block_on(replayed(&file[..cut], CONFIRM)).expect("what is whole is read");
         assert!(seen >= most && seen <= batches, "cut at {cut}: {seen} batches after {most}");
         most = seen;
         // On a quiet host the last kilobyte can hold most of the file, the leaker's first sample among it.
-        let none = Vec::new();
-        let part =
-            part.iter().find(|(key, _)| key.0 == Some(Pid(leaker.pid()))).map_or(&none, |(_, told)| &told.1);
-        let whole = &again.iter().find(|(key, _)| key.0 == Some(Pid(leaker.pid()))).expect("it is known").1.1;
-        assert_eq!(part[..], whole[..part.len()], "cut at {cut}");
+        let part = changes(&part, leaker.pid());
+        assert_eq!(part[..], leaks[..part.len()], "cut at {cut}");
     }
-    assert!(most > batches / 2, "{most} of {batches} batches");
+    // A block is ten seconds, and of 22 seconds the first two are whole.
+    assert!(most + 1 > batches / 2, "{most} of {batches} batches");
 }
 
 #[test]
 fn a_replay_says_at_the_same_samples_what_was_said_live_with_the_kernel_side() {
     require_root();
-    a_replay_says_what_was_said_live(Wanted::Ebpf);
+    a_replay_says_what_was_said_live(Wanted::Ebpf, Duration::from_millis(250));
 }
 
 #[test]
 fn a_replay_says_at_the_same_samples_what_was_said_live_by_proc_alone() {
-    a_replay_says_what_was_said_live(Wanted::Procfs);
+    a_replay_says_what_was_said_live(Wanted::Procfs, Duration::from_secs(1));
 }
 
 #[test]
@@ -183,74 +127,4 @@ fn bad_files_are_errors_that_name_the_file_and_good_ones_beside_them_are_judged(
         assert_eq!(run(&["replay", &bad]).code(), 2, "{name}");
     }
     assert_eq!(run(&["analyze", "/nowhere/at/all"]).code(), 2);
-}
-
-/// Answers one request with `status` and `body`; the first line of the request.
-fn server(status: &'static str, body: String) -> (String, std::thread::JoinHandle<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let thread = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().expect("a client");
-        let mut lines = BufReader::new(stream.try_clone().expect("a stream")).lines().map_while(Result::ok);
-        let asked = lines.next().unwrap_or_default();
-        lines.take_while(|line| !line.is_empty()).for_each(drop);
-        let head =
-            format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-        let _ = stream.write_all(format!("{head}{body}").as_bytes());
-        asked
-    });
-    (url, thread)
-}
-
-fn ask(url: &str) -> Ran {
-    run(&["analyze", "--json", "--prometheus", url, "--query", "rss{job=\"a b\"}", "--range", "1h"])
-}
-
-#[test]
-fn prometheus_is_asked_for_a_range_and_its_answer_is_judged() {
-    let values: Vec<Value> = (0..240)
-        .map(|sample| {
-            let (at, bytes) = (1_764_000_000 + sample * 15, 100_000_000 + sample * 15 * 51_200);
-            if sample == 7 {
-                serde_json::json!([at, "NaN"])
-            } else {
-                serde_json::json!([at, bytes.to_string()])
-            }
-        })
-        .collect();
-    let series = serde_json::json!({"metric": {"__name__": "rss", "job": "a b"}, "values": values});
-    let data = serde_json::json!({"resultType": "matrix", "result": [series]});
-    let answer = serde_json::json!({"status": "success", "data": data});
-    let (url, asked) = server("200 OK", answer.to_string());
-    let ran = ask(&url);
-    let asked = asked.join().unwrap();
-    assert!(asked.starts_with("GET /api/v1/query_range?query=rss%7Bjob%3D%22a%20b%22%7D&start="), "{asked}");
-    assert_eq!(ran.code(), 1, "{}", ran.stderr);
-    let json = ran.json();
-    let series = &json["series"][0];
-    assert_eq!((&series["comm"], &series["samples"]), (&"rss{job=\"a b\"}".into(), &239.into()), "{json:#}");
-    let rate = series["rate_bytes_per_s"].as_f64().unwrap();
-    assert!((rate / 51_200.0 - 1.0).abs() < 0.05, "{series:#}");
-    assert!(ran.stderr.contains("sample 8 of series 1"), "{}", ran.stderr);
-}
-
-#[test]
-fn a_server_that_fails_is_an_error_with_the_address_and_its_answer() {
-    let nobody = ask("http://127.0.0.1:1");
-    assert_eq!(nobody.code(), 2);
-    assert!(nobody.stderr.contains("http://127.0.0.1:1/api/v1/query_range"), "{}", nobody.stderr);
-    let empty = r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#;
-    for (status, body, shown) in [
-        ("400 Bad Request", r#"{"status":"error","error":"parse error at char 3"}"#, "parse error at char 3"),
-        ("503 Service Unavailable", "starting up", "starting up"),
-        ("200 OK", "<html>a proxy's page</html>", "a proxy's page"),
-        ("200 OK", empty, "no sample"),
-    ] {
-        let (url, asked) = server(status, body.to_owned());
-        let ran = ask(&url);
-        asked.join().unwrap();
-        assert_eq!(ran.code(), 2, "{status}: {}", ran.stderr);
-        assert!(ran.stderr.contains(&url) && ran.stderr.contains(shown), "{status}: {}", ran.stderr);
-    }
-    assert_eq!(ask("https://127.0.0.1:1").code(), 2);
 }

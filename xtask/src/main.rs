@@ -1,7 +1,7 @@
 //! The only way in: `cargo xtask <command>`.
 //!
 //! Each command is a module of its name. [`workspace`] knows where things lie and how a child is run, [`setup`] what a
-//! machine needs, [`toolchain`], [`packages`], [`tools`] and [`linker`] how it is got. Everything that is installed goes to
+//! machine needs, [`toolchain`], [`packages`], [`unpacked`], [`tools`] and [`linker`] how it is got. Everything that is installed goes to
 //! `target/tools` or to rustup; the home folder's `~/.cargo/bin` is left alone. Start reading at [`Task`].
 
 mod audit;
@@ -9,6 +9,7 @@ mod bench;
 mod build;
 mod clock;
 mod demo;
+mod fuzz;
 mod lint;
 mod readme;
 mod test;
@@ -19,6 +20,7 @@ mod packages;
 mod setup;
 mod toolchain;
 mod tools;
+mod unpacked;
 mod workspace;
 
 #[cfg(test)]
@@ -54,6 +56,8 @@ enum Task {
     Readme,
     /// Start the real programs of tests/zoo, half of them leaking at a known rate, and record them as root
     Zoo(zoo::Arguments),
+    /// Fuzz everything that is read from somebody else: recordings, CSV, logs, Prometheus' answers
+    Fuzz(fuzz::Arguments),
     /// Licences, duplicate and banned crates, known vulnerabilities, spelling
     Audit,
 }
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Readme => readme::run(&workspace),
         Task::Zoo(arguments) => zoo::run(&workspace, &arguments),
+        Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Task::Audit => audit::run(&workspace),
     });
     match done {

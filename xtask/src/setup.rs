@@ -12,7 +12,7 @@ use crate::{
     clock::Stopwatch,
     linker,
     packages::{self, Package},
-    toolchain,
+    toolchain, unpacked,
     workspace::{Workspace, output, run as run_command, shown},
 };
 
@@ -147,6 +147,14 @@ const STEPS: &[Step] = &[
         check: |_| program("node"),
         repair: |_| packages::install(Package::Node),
         remedy: |_| packages::remedy(Package::Node),
+    },
+    Step {
+        name: "Prometheus and its process-exporter",
+        needed_by: &[Live],
+        optional: None,
+        check: unpacked::check,
+        repair: unpacked::install,
+        remedy: |_| unpacked::REMEDY.to_owned(),
     },
 ];
 

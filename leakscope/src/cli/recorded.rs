@@ -18,7 +18,7 @@ pub struct RecordArgs {
     /// Keep of each command line no more than the program's name
     #[arg(long)]
     pub redact: bool,
-    /// How to observe.
+    /// How to observe. The interval is how often a sample is kept.
     #[command(flatten)]
     pub observe: ObserveArgs,
 }
@@ -54,9 +54,9 @@ pub struct AnalyzeArgs {
     #[arg(long, value_name = "D", default_value = "5m", value_parser = confirm)]
     pub confirm: Duration,
     /// Ask this Prometheus server
-    #[arg(long, value_name = "URL", requires = "query", help_heading = "Prometheus")]
+    #[arg(long, value_name = "URL", help_heading = "Prometheus")]
     pub prometheus: Option<String>,
-    /// For what: PromQL that gives bytes, such as process_resident_memory_bytes
+    /// For what: PromQL that gives series of bytes [default: process_resident_memory_bytes]
     #[arg(long, value_name = "PROMQL", requires = "prometheus", help_heading = "Prometheus")]
     pub query: Option<String>,
     /// How far back
@@ -65,15 +65,26 @@ pub struct AnalyzeArgs {
     /// How far apart the samples are [default: 15s, more where the range is longer than the server allows for that]
     #[arg(long, value_name = "D", value_parser = positive_duration, help_heading = "Prometheus")]
     pub step: Option<Duration>,
+    /// How long the server has for its whole answer
+    #[arg(long, value_name = "D", default_value = "1m", value_parser = positive_duration, help_heading = "Prometheus")]
+    pub timeout: Duration,
     /// Table or JSON.
     #[command(flatten)]
     pub format: FormatArgs,
 }
 
+/// What every client library of Prometheus exports of its own process.
+pub const USUAL_QUERY: &str = "process_resident_memory_bytes";
+
 impl AnalyzeArgs {
     /// What Prometheus is asked; `None` when it is not asked.
     pub fn query(&self) -> Option<Query> {
-        let (server, query) = (self.prometheus.clone()?, self.query.clone()?);
-        Some(Query { server, query, range: self.range, step: self.step })
+        Some(Query {
+            server: self.prometheus.clone()?,
+            query: self.query.clone().unwrap_or_else(|| USUAL_QUERY.to_owned()),
+            range: self.range,
+            step: self.step,
+            timeout: self.timeout,
+        })
     }
 }

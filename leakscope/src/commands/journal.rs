@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use crate::leak::{TimeToOom, Verdict};
+use crate::leak::{State, TimeToOom, Verdict};
 use crate::monitor::{Monitor, Tick, Tracked};
 use crate::process::{Directory, Identity};
 use crate::report::{RateLine, SeriesReport, TransitionLine};
@@ -15,7 +15,9 @@ use crate::units::{Pid, ProcKey};
 
 /// Changes of verdict that are kept of one series.
 const MOST_TRANSITIONS: usize = 10_000;
-/// Processes that ended and never grew, of which no more are listed.
+/// Changes of verdict that are kept of all series together.
+const MOST_TRANSITIONS_IN_ALL: usize = 500_000;
+/// Processes that ended, of which no more are listed; suspects have a list of the same length for themselves.
 const MOST_ENDED: usize = 10_000;
 
 /// Keeps the transitions of everything a monitor watches.
@@ -23,6 +25,10 @@ pub struct Journal {
     file: String,
     open: HashMap<ProcKey, Changes>,
     done: Vec<SeriesReport>,
+    /// How many of them had ended, without and with ever having been suspects.
+    ended: [usize; 2],
+    /// Transitions that are kept.
+    transitions: usize,
     left_out: u64,
 }
 
@@ -59,7 +65,7 @@ impl Changes {
 impl Journal {
     /// A journal of what is called `file`.
     pub fn new(file: String) -> Self {
-        Self { file, open: HashMap::new(), done: Vec::new(), left_out: 0 }
+        Self { file, open: HashMap::new(), done: Vec::new(), ended: [0; 2], transitions: 0, left_out: 0 }
     }
 
     /// Notes what a step brought.
@@ -75,16 +81,28 @@ impl Journal {
             monitor.identity(transition.key);
             let Some(tracked) = monitor.process(transition.key) else { continue };
             let changes = self.open.entry(transition.key).or_default();
+            if self.transitions == MOST_TRANSITIONS_IN_ALL {
+                changes.more += 1;
+                continue;
+            }
+            let before = changes.kept.len();
             changes.add(at_s, Some(tick.wall), &tracked.verdict, oom);
+            self.transitions += changes.kept.len() - before;
         }
     }
 
     fn close(&mut self, key: ProcKey, tracked: &Tracked, identity: Option<Identity>, ended: bool) {
         let Changes { kept, more } = self.open.remove(&key).unwrap_or_default();
-        let grew = kept.iter().any(|change| change.verdict.severity() > 0);
-        if ended && !grew && self.done.len() >= MOST_ENDED {
-            self.left_out += 1;
-            return;
+        if ended {
+            // `growing` alone is what every process says while it starts.
+            let suspect = kept.iter().any(|change| change.verdict.severity() >= State::Suspect.severity());
+            let listed = &mut self.ended[usize::from(suspect)];
+            if *listed >= MOST_ENDED {
+                self.left_out += 1;
+                self.transitions -= kept.len();
+                return;
+            }
+            *listed += 1;
         }
         let name = Named {
             pid: Some(key.pid),
@@ -97,7 +115,7 @@ impl Journal {
     }
 
     /// Closes the journal: what is still watched is reported as it stands.
-    /// The series, and how many were left out because they ended without ever growing.
+    /// The series, and how many were left out because they had ended, as so many others had.
     pub fn finish<S: Source, D: Directory>(
         mut self,
         monitor: &mut Monitor<S, D>,

@@ -15,6 +15,12 @@ pub trait Directory {
     /// The tightest limit above a process at `at`.
     fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room;
 
+    /// The same; `None` where the limits above it cannot be read, as when it is just gone, and [`Self::room`] falls back
+    /// to the host's own.
+    fn room_if_known(&mut self, identity: &Identity, host: &Host, at: Moment) -> Option<Room> {
+        Some(self.room(identity, host, at))
+    }
+
     /// Looks again at what is read once for all processes: pid files that were written since are found. Nothing to do
     /// where nothing changes, as in a recording.
     fn refresh(&mut self) {}
@@ -72,12 +78,16 @@ impl Directory for LiveDirectory {
     }
 
     fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room {
-        let Some(limits) = &mut self.limits else { return host.room() };
+        self.room_if_known(identity, host, at).unwrap_or_else(|| host.room())
+    }
+
+    fn room_if_known(&mut self, identity: &Identity, host: &Host, at: Moment) -> Option<Room> {
+        let Some(limits) = &mut self.limits else { return Some(host.room()) };
         if self.round != Some(at) {
             limits.new_round();
             self.round = Some(at);
         }
-        limits.room(&self.root, identity.key.pid, host).unwrap_or_else(|_| host.room())
+        limits.room(&self.root, identity.key.pid, host).ok()
     }
 }
 

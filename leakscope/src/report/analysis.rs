@@ -29,7 +29,8 @@ pub struct Analysis {
     pub series: Vec<SeriesReport>,
     /// Rows that made no sense and were left out.
     pub ignored: u64,
-    /// Processes that ended without ever growing, beyond those that are listed.
+    /// Processes that ended, beyond those that are listed: the first 10,000 that were never suspects, and the first 10,000
+    /// that were.
     pub left_out: u64,
 }
 
@@ -117,9 +118,11 @@ impl Analysis {
         }
         let total = self.series.len() as u64 + self.left_out;
         let leaks = self.series.iter().filter(|series| series.leaks()).count();
-        let quiet = quiet + self.left_out;
         if quiet > 0 {
             let _ = writeln!(text, "{quiet} other series never grew like a leak");
+        }
+        if self.left_out > 0 {
+            let _ = writeln!(text, "{} more processes had ended and are not listed", self.left_out);
         }
         let _ = match self.verdict {
             HostVerdict::Leak => writeln!(text, "leak: {leaks} of {total} series leak at the end"),

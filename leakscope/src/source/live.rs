@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::paced::asked_every;
 use super::{
     Batch, KernelOptions, KernelSource, KernelStatus, ProcfsSource, SAMPLE_PERIOD, Source, SourceKind,
     TracepointKind,
@@ -31,6 +32,9 @@ pub struct OpenOptions {
     pub tracepoints: TracepointKind,
     /// How often something is shown: a longer sampling period is shortened to it.
     pub at_least_every: Option<Duration>,
+    /// How often a [`Paced`](super::Paced) source tells what it sees, where this one is to stand behind one: then it
+    /// samples no more often than that takes.
+    pub paced: Option<Duration>,
     /// Whether the kernel side logs what it does.
     pub debug: bool,
 }
@@ -39,6 +43,9 @@ impl OpenOptions {
     /// The sampling period: the longest that is not longer than usual and after which something is shown each time it
     /// has passed so many times. (300 ms: every 150 ms, not 250, or every second line would be late.)
     fn period(&self, usual: Duration) -> Duration {
+        if let Some(every) = self.paced {
+            return asked_every(every);
+        }
         self.at_least_every.map_or(usual, |every| {
             let times = every.as_nanos().div_ceil(usual.as_nanos().max(1)).max(1);
             every / u32::try_from(times).unwrap_or(u32::MAX)

@@ -6,6 +6,7 @@
 mod host;
 mod kernel;
 mod live;
+mod paced;
 mod process;
 mod procfs;
 pub mod recording;
@@ -17,6 +18,7 @@ pub use kernel::{
     Attached, KernelOptions, KernelSource, MapFill, OpenError, Status as KernelStatus, TracepointKind,
 };
 pub use live::{Live, OpenOptions, Opened, Wanted};
+pub use paced::Paced;
 pub use procfs::ProcfsSource;
 
 use std::borrow::Cow;

@@ -4,6 +4,7 @@
 mod detection;
 mod idle;
 mod measure;
+mod mixed;
 mod zoo;
 
 use std::{
@@ -27,6 +28,9 @@ pub struct Arguments {
     /// How often each side is run
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// `mixed`: how long to watch; confirmation takes five
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(6..))]
+    minutes: u64,
     /// Measure this binary instead of building target/release/leakscope
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -48,7 +52,7 @@ struct Bench {
 enum Run {
     /// The binary, root, and how often each side is run.
     Live(fn(leakscope: &Path, runs: u32) -> Result<()>),
-    /// Nothing but the checkout.
+    /// The checkout; what else it needs it asks for itself.
     Pure(fn(workspace: &Workspace, arguments: &Arguments) -> Result<()>),
 }
 
@@ -62,6 +66,11 @@ const BENCHES: &[Bench] = &[
         name: "idle",
         about: "CPU time and memory of `leakscope watch` at 1 Hz for 30 s, beside `top -b` at the same rate",
         run: Run::Live(idle::run),
+    },
+    Bench {
+        name: "mixed",
+        about: "ten minutes of this host with the lab, Node and a JVM on it: each verdict, and whether a recording repeats them",
+        run: Run::Pure(mixed::run),
     },
     Bench {
         name: "zoo",

@@ -72,6 +72,11 @@ impl Keeper {
         self.animals.len()
     }
 
+    /// What is known of each program.
+    pub fn watched(&self) -> impl Iterator<Item = &Watched> {
+        self.animals.iter().map(|animal| &animal.watched)
+    }
+
     /// Takes out the programs that have ended already, and says how each of them did.
     pub fn remove_ended(&mut self) -> Vec<String> {
         let mut told = Vec::new();

@@ -5,9 +5,8 @@
 //! it again and again (`cargo xtask bench zoo FILE`). The programs are files of tests/zoo and stay tiny; [`manifest`] says
 //! what each one is, [`keeper`] starts and ends them. Start reading at [`run`].
 
+pub mod keeper;
 pub mod manifest;
-
-mod keeper;
 
 use std::{
     ffi::OsStr,

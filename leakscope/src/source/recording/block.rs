@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bounded;
 use super::column::Column;
 use super::who::Who;
 
@@ -23,8 +24,10 @@ pub(super) struct Block {
     /// For each frame, how many readings it has.
     pub(super) readings: Vec<u32>,
     /// For each frame, how many events it has.
+    #[serde(deserialize_with = "bounded::list")]
     pub(super) events: Vec<Happened>,
     /// What was lost, when that changed: the frame's number, and the new counts.
+    #[serde(deserialize_with = "bounded::list")]
     pub(super) lost: Vec<LostLine>,
     /// Pids: the difference to that of the reading before.
     pub(super) pids: Column,
@@ -37,7 +40,8 @@ pub(super) struct Block {
     /// First touches, protection faults, anonymous bytes shrunk and grown; see `delta.rs` for what they differ from.
     pub(super) counts: [Column; 4],
     /// Whether `rss_stat` could be read, and what the syscalls did where they were counted; see [`flag::UNUSUAL`].
-    pub(super) unusual: Vec<(bool, Option<[u64; 12]>)>,
+    #[serde(deserialize_with = "bounded::list")]
+    pub(super) unusual: Vec<(bool, Option<Box<[u64; 12]>>)>,
     /// How many fault steps the readings have that have some.
     pub(super) fault_counts: Vec<u32>,
     /// Fault steps: nanoseconds, the address's difference, and two bits.
@@ -46,28 +50,51 @@ pub(super) struct Block {
     pub(super) fault_delta: Column,
     /// Bit 0: page aligned, bit 1: after a gap.
     pub(super) fault_bits: Vec<u8>,
-    /// Who processes are: the frame's number and the identity.
+    /// Who processes are: the frame's number and the identity. One with the number of no frame of this block belongs to
+    /// the first frame of the next.
+    #[serde(deserialize_with = "bounded::list")]
     pub(super) identities: Vec<(u32, Who)>,
-    /// Cgroups that a room was read of, in the order of their numbers.
+    /// Format 1: cgroups that a room was read of, in the order of their numbers.
+    #[serde(deserialize_with = "bounded::list")]
     pub(super) cgroups: Vec<String>,
-    /// Rooms that changed: the frame's number, the cgroup's, and the room.
+    /// Rooms that changed: the frame's number, whose room (see [`RoomIs`]), and the room.
+    #[serde(deserialize_with = "bounded::list")]
     pub(super) rooms: Vec<(u32, u32, RoomIs)>,
     /// What is left, where nothing else of a room changed.
     pub(super) left: Column,
 }
 
-/// The number of a frame, the processes that had vanished by then, and what was lost, by cause.
-pub(super) type LostLine = (u32, u64, Vec<(String, u64)>);
+/// What was lost by a frame.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct LostLine {
+    /// The frame's number.
+    pub(super) frame: u32,
+    /// The processes that had vanished by then.
+    pub(super) vanished: u64,
+    /// By cause.
+    #[serde(deserialize_with = "bounded::list")]
+    pub(super) causes: Vec<(String, u64)>,
+}
 
-/// What became of the room above a cgroup.
+/// What became of a room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum RoomIs {
-    /// Only what is left is another amount: the next value of [`Block::left`].
+    /// Format 1, above this cgroup: only what is left is another amount, the next value of [`Block::left`].
     Left,
-    /// The host's own limit is the tightest.
+    /// Format 1, above this cgroup: the host's own limit is the tightest.
     Host,
-    /// A cgroup's limit is: its path, its size, what is left.
+    /// Format 1, above this cgroup: a cgroup's limit is the tightest: its path, its size, what is left.
     Cgroup(String, u64, u64),
+    /// A limit that was not known gets this number: its path, its size, what is left.
+    Limit(String, u64, u64),
+    /// What is left under the limit of this number is another amount: the next value of [`Block::left`].
+    LimitLeft,
+    /// The limit of the number given here is the tightest above this pid.
+    Under(u32),
+    /// The host's own limit is the tightest above this pid.
+    UnderHost,
+    /// The limits above this pid could not be read.
+    Unread,
 }
 
 /// An event, with the number of its frame.

@@ -6,17 +6,24 @@
 
 use std::collections::HashMap;
 
-use super::block::{Block, Ended, Happened, RoomIs, What, flag};
+use super::block::{Block, Ended, Happened, LostLine, RoomIs, What, flag};
 use super::column::{Column, Short};
-use super::{CgroupRoom, Frame};
+use super::who::Who;
+use super::{Answer, MAX_PROCESSES, Place, RoomNews};
 use crate::leak::{FaultStep, Limit, Memory, Room};
 use crate::source::{
     Batch, Calls, Event, ExitStatus, Flow, HostMemory, KernelCounts, Lost, Reading, SyscallCounts,
 };
 use crate::units::{Bytes, Pid, ProcKey, Ticks};
 
-/// Processes and cgroups that are remembered at most; past it, both sides begin anew.
-const MAX_KNOWN: usize = 1 << 16;
+/// Processes that are remembered at the end of a block, at most, and limits; past it, both sides begin anew.
+const MAX_KNOWN: usize = MAX_PROCESSES;
+/// The same within a block, which may bring as many new ones as it has readings.
+const MAX_KNOWN_WITHIN: usize = 4 * MAX_KNOWN;
+/// Bytes of the paths of limits that are remembered, in the same way.
+const MAX_PATHS: usize = 8 << 20;
+/// The same within a block, which cannot hold more than that.
+const MAX_PATHS_WITHIN: usize = MAX_PATHS + super::file::MAX_HELD;
 /// Bytes in a page, for predictions; a host with other pages is recorded exactly as well.
 const PAGE: u64 = 4096;
 
@@ -29,7 +36,18 @@ pub(super) struct Known {
     host: [u64; 5],
     lost: Lost,
     processes: HashMap<Pid, Last>,
+    /// Format 1.
     cgroups: Vec<(String, Option<Room>)>,
+    limits: Vec<Room>,
+    /// Bytes of the paths of the two above.
+    paths: usize,
+}
+
+impl Known {
+    /// Whether it is time to begin anew.
+    fn is_full(&self) -> bool {
+        self.processes.len() > MAX_KNOWN || self.limits.len() > MAX_KNOWN || self.paths > MAX_PATHS
+    }
 }
 
 /// The last reading of a process.
@@ -84,7 +102,9 @@ fn host_of(host: &HostMemory) -> [u64; 5] {
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
     known: Known,
-    cgroup_numbers: HashMap<String, u32>,
+    /// The number of each limit, by its path and size.
+    limit_numbers: HashMap<(String, Bytes), u32>,
+    places: HashMap<Pid, (Ticks, Place)>,
     block: Block,
     count: usize,
     /// The last pid that a difference was written to.
@@ -97,10 +117,19 @@ impl Encoder {
         Self { block: Block { reset: true, ..Block::default() }, ..Self::default() }
     }
 
-    /// Adds a frame to the block.
-    pub(super) fn push(&mut self, frame: &Frame) {
+    /// Adds identities that belong to the next frame to this block, which may be written before that.
+    pub(super) fn ahead(&mut self, identities: impl IntoIterator<Item = Who>) {
         let number = self.block.len();
-        let Frame { batch: Batch { at, wall, host, readings, events, lost }, identities, rooms } = frame;
+        let before = self.block.identities.len();
+        self.block.identities.extend(identities.into_iter().map(|who| (number, who)));
+        self.count += self.block.identities.len() - before;
+    }
+
+    /// Adds a frame to the block: a batch, who is new in it, and what the directory said of rooms.
+    pub(super) fn push(&mut self, batch: &Batch, identities: Vec<Who>, answers: &[Answer]) {
+        let number = self.block.len();
+        self.ahead(identities);
+        let Batch { at, wall, host, readings, events, lost } = batch;
         let step = at.0.wrapping_sub(self.known.at);
         self.block.at.push(step, self.known.step);
         // A date after the year 2262 would be kept as that year's.
@@ -120,14 +149,13 @@ impl Encoder {
         self.block.events.extend(events.iter().map(|event| happened(number, event)));
         if *lost != self.known.lost {
             let causes = lost.causes.iter().map(|(cause, count)| (cause.to_string(), *count)).collect();
-            self.block.lost.push((number, lost.vanished, causes));
+            self.block.lost.push(LostLine { frame: number, vanished: lost.vanished, causes });
             self.known.lost = lost.clone();
         }
-        self.block.identities.extend(identities.iter().map(|identity| (number, identity.into())));
-        for room in rooms {
-            self.room(number, room);
+        for answer in answers {
+            self.answer(number, answer);
         }
-        self.count += readings.len() + events.len() + identities.len() + rooms.len() + 1;
+        self.count += readings.len() + events.len() + answers.len() + 1;
     }
 
     fn reading(&mut self, reading: &Reading) {
@@ -162,7 +190,8 @@ impl Encoder {
             }
             if kernel.rss_anon.is_none() || kernel.syscalls.is_some() {
                 flags |= flag::UNUSUAL;
-                block.unusual.push((kernel.rss_anon.is_some(), kernel.syscalls.as_ref().map(syscalls_of)));
+                let syscalls = kernel.syscalls.as_ref().map(|counts| Box::new(syscalls_of(counts)));
+                block.unusual.push((kernel.rss_anon.is_some(), syscalls));
             }
             known.counts = counts;
         }
@@ -181,32 +210,43 @@ impl Encoder {
         block.flags.push(flags);
     }
 
-    fn room(&mut self, frame: u32, room: &CgroupRoom) {
-        let number = *self.cgroup_numbers.entry(room.cgroup.clone()).or_insert_with(|| {
-            self.block.cgroups.push(room.cgroup.clone());
-            self.known.cgroups.push((room.cgroup.clone(), None));
-            u32::try_from(self.known.cgroups.len() - 1).unwrap_or(u32::MAX)
-        });
-        let Some((_, before)) = self.known.cgroups.get_mut(number as usize) else { return };
-        if *before == room.room {
-            return;
-        }
-        let is = match (&before, &room.room) {
-            (_, None) => RoomIs::Host,
-            (Some(before), Some(now)) if (&before.limit, before.size) == (&now.limit, now.size) => {
-                self.block.left.push(now.left.0, before.left.0);
-                RoomIs::Left
-            }
-            (_, Some(Room { limit, size, left })) => {
-                let path = match limit {
-                    Limit::Cgroup(path) => path.clone(),
-                    Limit::Host => String::new(),
-                };
-                RoomIs::Cgroup(path, size.0, left.0)
+    /// Writes which limit is above a process and what is left under it, as far as that is news.
+    fn answer(&mut self, frame: u32, Answer { key, room }: &Answer) {
+        let place = match room {
+            None => Place::Unread,
+            Some(Room { limit: Limit::Host, .. }) => Place::Host,
+            Some(Room { limit: Limit::Cgroup(path), size, left }) => {
+                Place::Limit(self.limit(frame, path, *size, *left))
             }
         };
-        self.block.rooms.push((frame, number, is));
-        before.clone_from(&room.room);
+        if self.places.insert(key.pid, (key.start, place)) != Some((key.start, place)) {
+            let is = match place {
+                Place::Unread => RoomIs::Unread,
+                Place::Host => RoomIs::UnderHost,
+                Place::Limit(number) => RoomIs::Under(number),
+            };
+            self.block.rooms.push((frame, key.pid.0, is));
+        }
+    }
+
+    /// The number of a limit, of which what is left is written where it changed.
+    fn limit(&mut self, frame: u32, path: &str, size: Bytes, left: Bytes) -> u32 {
+        let known = &mut self.known;
+        let number = *self.limit_numbers.entry((path.to_owned(), size)).or_insert_with(|| {
+            let number = u32::try_from(known.limits.len()).unwrap_or(u32::MAX);
+            known.limits.push(Room { limit: Limit::Cgroup(path.to_owned()), size, left });
+            known.paths += path.len();
+            self.block.rooms.push((frame, number, RoomIs::Limit(path.to_owned(), size.0, left.0)));
+            number
+        });
+        if let Some(room) = known.limits.get_mut(number as usize)
+            && room.left != left
+        {
+            self.block.left.push(left.0, room.left.0);
+            self.block.rooms.push((frame, number, RoomIs::LimitLeft));
+            room.left = left;
+        }
+        number
     }
 
     /// How much the block holds, in readings, events and the like.
@@ -216,10 +256,11 @@ impl Encoder {
 
     /// The block so far, ready to be written; the next one is begun.
     pub(super) fn take(&mut self) -> Block {
-        let anew = self.known.processes.len() > MAX_KNOWN || self.known.cgroups.len() > MAX_KNOWN;
+        let anew = self.known.is_full() || self.places.len() > MAX_KNOWN;
         if anew {
             self.known = Known::default();
-            self.cgroup_numbers.clear();
+            self.limit_numbers.clear();
+            self.places.clear();
         }
         self.count = 0;
         self.pid = 0;
@@ -291,8 +332,3 @@ fn syscalls(all: &[u64; 12]) -> SyscallCounts {
 
 mod decode;
 pub(super) use decode::Decoder;
-
-/// Readers of a column each.
-fn readers<const N: usize>(columns: &[Column; N]) -> [super::column::Reader<'_>; N] {
-    columns.each_ref().map(Column::reader)
-}

@@ -2,9 +2,11 @@
 //!
 //! It is only ever appended to, block by block, so what a crash costs is the block that was being written: a reader
 //! takes everything before it and says what it left. The checksum covers the length as well. No length is believed
-//! beyond [`MAX_STORED`], and nothing is inflated beyond [`MAX_HELD`]: a reader's memory is bounded whatever the file says.
+//! beyond [`MAX_STORED`], and nothing is inflated beyond [`MAX_HELD`]: a reader's memory is bounded whatever the file says
+//! (`bounded` and `column` see to it that the values take no more than some multiple of that).
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read, Write};
 
 use serde::de::DeserializeOwned;
@@ -13,11 +15,14 @@ use serde::{Deserialize, Serialize};
 /// How a recording begins. The first byte is no text, and the line ends do not survive a transfer as text.
 pub const MAGIC: [u8; 12] = *b"\x89leakscope\r\n";
 /// The format that is written, and the newest that is read.
-pub(super) const VERSION: u16 = 1;
-/// Bytes of a block in the file, at most.
-const MAX_STORED: usize = 16 << 20;
-/// Bytes of a block once inflated, at most.
-const MAX_HELD: usize = 64 << 20;
+pub(super) const VERSION: u16 = 2;
+/// The oldest format that is read: what it lacks is how rooms are told (see `block::RoomIs`).
+const OLDEST: u16 = 1;
+/// Bytes of a block once inflated, at most. A full block has 1 to 2 MB, a first frame of as many processes as a
+/// recording holds twice that.
+pub(super) const MAX_HELD: usize = 8 << 20;
+/// Bytes of a block in the file, at most: what cannot be compressed becomes a little longer.
+const MAX_STORED: usize = MAX_HELD + (64 << 10);
 /// Good compression; the time it takes does not show at a block each few seconds.
 const LEVEL: u8 = 8;
 
@@ -92,15 +97,38 @@ impl fmt::Display for Torn {
     }
 }
 
+/// Where a recording goes.
+pub trait Store: Write {
+    /// Makes what was written outlast a loss of power.
+    ///
+    /// # Errors
+    /// When that fails; where there is nothing to make sure of, it does not.
+    fn make_sure(&mut self) -> io::Result<()>;
+}
+
+impl Store for File {
+    fn make_sure(&mut self) -> io::Result<()> {
+        match self.sync_data() {
+            // A pipe or a device, which keeps nothing.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+            {
+                Ok(())
+            }
+            done => done,
+        }
+    }
+}
+
 /// Writes blocks.
 pub(super) struct BlockWriter {
-    out: Box<dyn Write>,
+    out: Box<dyn Store>,
     written: u64,
 }
 
 impl BlockWriter {
     /// Writes the beginning of a recording.
-    pub(super) fn new(mut out: Box<dyn Write>, start: &Start) -> io::Result<Self> {
+    pub(super) fn new(mut out: Box<dyn Store>, start: &Start) -> io::Result<Self> {
         let mut head = MAGIC.to_vec();
         head.extend(VERSION.to_le_bytes());
         head.extend(stored(start)?);
@@ -115,6 +143,11 @@ impl BlockWriter {
         self.out.flush()?;
         self.written += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Makes what was written outlast a loss of power.
+    pub(super) fn make_sure(&mut self) -> io::Result<()> {
+        self.out.make_sure()
     }
 
     /// Bytes written so far.
@@ -163,7 +196,7 @@ impl<R: Read> BlockReader<R> {
         }
         let &[low, high] = version else { return Err(FileError::Cut) };
         match u16::from_le_bytes([low, high]) {
-            VERSION => {}
+            OLDEST..=VERSION => {}
             0 => return Err(FileError::Foreign),
             newer => return Err(FileError::Newer(newer)),
         }

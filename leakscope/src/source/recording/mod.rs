@@ -6,6 +6,7 @@
 //! [`record()`], reading at [`replay()`].
 
 mod block;
+mod bounded;
 mod column;
 mod delta;
 mod file;
@@ -16,41 +17,84 @@ mod who;
 #[cfg(test)]
 mod tests;
 
-pub use file::{FileError, MAGIC, Start, Torn};
+pub use file::{FileError, MAGIC, Start, Store, Torn};
 pub use recorder::{Recorder, Recording, RecordingDirectory, Tap, Terms, Written, create, record};
 pub use replay::{Replay, ReplayDirectory, replay};
 
-use crate::leak::Room;
-use crate::process::Identity;
-
+use self::who::Who;
 use super::Batch;
+use crate::leak::{Limit, Room};
+use crate::process::Identity;
+use crate::units::{Pid, ProcKey};
+
+/// Processes that a recording holds at a time: as many as the kernel side counts.
+const MAX_PROCESSES: usize = 1 << 16;
+/// What is said of readings that are left out because of it.
+const BEYOND: &str = "readings of more processes than the 65536 that a recording holds";
 
 /// A batch, and what the directory was asked while it was judged.
 #[derive(Clone, Debug)]
 struct Frame {
     batch: Batch,
+    /// What was said of rooms before this frame counts no longer.
+    anew: bool,
     /// Who processes are, as far as it was not known before.
-    identities: Vec<Identity>,
-    /// What was left above the processes of a cgroup.
-    rooms: Vec<CgroupRoom>,
+    identities: Vec<Who>,
+    /// What was learned of rooms.
+    rooms: Vec<RoomNews>,
 }
 
-/// How much room there was above the processes of one cgroup.
+/// What was learned of how much room there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct CgroupRoom {
-    /// The cgroup as identities name it; empty where they name none.
-    cgroup: String,
-    /// The tightest limit; `None` where that is the host's own, which every batch has.
-    room: Option<Room>,
+enum RoomNews {
+    /// Above the processes of a cgroup, as identities name it, is this much room; `None` where the tightest limit is the
+    /// host's own, which every batch has. Format 1 has this alone.
+    Cgroup(String, Option<Room>),
+    /// Under the limit of this number is this much room.
+    Limit(u32, Room),
+    /// A process is in this place.
+    Process(Pid, Place),
 }
 
-impl Frame {
-    const fn new(batch: Batch) -> Self {
-        Self { batch, identities: Vec::new(), rooms: Vec::new() }
+impl RoomNews {
+    /// About how many bytes it takes.
+    fn bytes(&self) -> usize {
+        let texts = match self {
+            Self::Cgroup(cgroup, room) => cgroup.len() + room.as_ref().map_or(0, path_bytes),
+            Self::Limit(_, room) => path_bytes(room),
+            Self::Process(..) => 0,
+        };
+        texts + size_of::<Self>()
     }
 }
 
-/// The cgroup that rooms are kept by.
+/// Bytes of the path of a room's limit.
+const fn path_bytes(room: &Room) -> usize {
+    match &room.limit {
+        Limit::Cgroup(path) => path.len(),
+        Limit::Host => 0,
+    }
+}
+
+/// Which limit is the tightest above a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// It could not be read, as when the process is just gone.
+    Unread,
+    /// The host's own.
+    Host,
+    /// The one of this number.
+    Limit(u32),
+}
+
+/// What the directory answered to the question for the room above a process; `None` when it could not tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Answer {
+    key: ProcKey,
+    room: Option<Room>,
+}
+
+/// The cgroup that the rooms are kept by which nobody asked for.
 fn cgroup_of(identity: &Identity) -> &str {
     identity.owner.cgroup.as_deref().unwrap_or_default()
 }

@@ -2,13 +2,13 @@
 //!
 //! It stands between the live source and directory and the monitor, passes everything on, and keeps what it passed:
 //! each batch as it came, who each process is (read once, when it is first seen and after an exec), and the room above
-//! its cgroup (whenever the monitor asks, and every ten seconds besides, for judges yet to come). Start reading at
-//! [`record()`].
+//! it (whenever the monitor asks, and for a process of each cgroup every ten seconds besides, for judges yet to come).
+//! Every ten seconds it makes sure that what was written outlasts a loss of power. Start reading at [`record()`].
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
@@ -17,18 +17,23 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::delta::Encoder;
-use super::file::{BlockWriter, Start};
-use super::{CgroupRoom, Frame, cgroup_of, who};
+use super::file::{BlockWriter, Start, Store};
+use super::who::{self, Who};
+use super::{Answer, BEYOND, MAX_PROCESSES, cgroup_of};
 use crate::fault::Remedy;
-use crate::leak::{Limit, Room};
+use crate::leak::Room;
 use crate::process::{Directory, Host, Identity, Selector};
 use crate::source::{Batch, Event, HostMemory, Reading, Source, SourceKind};
 use crate::units::{Moment, Pid, ProcKey};
 
 /// How long a block lasts: what a crash may cost.
-const BLOCK_SPAN: Duration = Duration::from_secs(5);
+const BLOCK_SPAN: Duration = Duration::from_secs(10);
 /// Readings and the like in a block, at which it is written early.
 const BLOCK_LENGTH: usize = 50_000;
+/// Bytes of identities that are written at a time: those of a first frame may fill more than a block.
+const IDENTITIES_LENGTH: usize = 1 << 20;
+/// How often it is made sure that what was written outlasts a loss of power.
+const SURE_PERIOD: Duration = Duration::from_secs(10);
 /// How often the room above a cgroup is read that nobody asks for.
 const ROOM_PERIOD: Duration = Duration::from_secs(10);
 /// Cgroups of which it is remembered when that was.
@@ -94,6 +99,11 @@ pub fn create(path: &Path) -> anyhow::Result<File> {
         return Err(anyhow::anyhow!("recording to {}: the file is there and is not empty", path.display()))
             .fix("name another file, or remove this one");
     }
+    // So that the name outlasts a loss of power as well; where a folder cannot be made sure of, nothing is worse for it.
+    if let Some(folder) = path.parent() {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
     Ok(file)
 }
 
@@ -105,7 +115,7 @@ pub fn record<S: Source, D: Directory>(
     source: S,
     directory: D,
     terms: Terms,
-    out: Box<dyn Write>,
+    out: Box<dyn Store>,
 ) -> io::Result<Tap<S, D>> {
     let uname = rustix::system::uname();
     let start = Start {
@@ -121,7 +131,9 @@ pub fn record<S: Source, D: Directory>(
         out: BlockWriter::new(out, &start)?,
         encoder: Encoder::new(),
         began: None,
+        sure: None,
         frame: None,
+        beyond: 0,
         known: HashMap::new(),
         rejected: HashSet::new(),
         rooms_read: HashMap::new(),
@@ -167,7 +179,7 @@ impl<D: Directory> Recorder<D> {
     /// When it cannot be written.
     pub fn finish(&self) -> anyhow::Result<Written> {
         let mut desk = self.desk.borrow_mut();
-        desk.seal().and_then(|()| desk.write()).context("writing the recording")?;
+        desk.finish().context("writing the recording")?;
         Ok(desk.so_far())
     }
 
@@ -175,6 +187,15 @@ impl<D: Directory> Recorder<D> {
     pub fn written(&self) -> Written {
         self.desk.borrow().so_far()
     }
+}
+
+/// A batch while it is judged.
+struct Draft {
+    batch: Batch,
+    identities: Vec<Who>,
+    answers: Vec<Answer>,
+    /// Of whom the room was asked.
+    asked: HashSet<ProcKey>,
 }
 
 /// Where both sides of a recording meet.
@@ -185,8 +206,12 @@ struct Desk<D> {
     encoder: Encoder,
     /// When the first frame of the block was.
     began: Option<Moment>,
+    /// When it was last made sure that what was written outlasts a loss of power.
+    sure: Option<Moment>,
     /// The batch that is being judged, and what was asked meanwhile.
-    frame: Option<Frame>,
+    frame: Option<Draft>,
+    /// Readings that found no place.
+    beyond: u64,
     /// Processes that are kept, and who they are where that could be read. By pid: bounded by the pids there are.
     known: HashMap<Pid, (ProcKey, Option<Identity>)>,
     rejected: HashSet<ProcKey>,
@@ -203,15 +228,19 @@ impl<D: Directory> Desk<D> {
         let Batch { at, wall, host, readings, events, lost } = batch;
         let (at, wall, host, lost) = (*at, *wall, *host, lost.clone());
         let empty = Batch { at, wall, host, lost, readings: Vec::new(), events: Vec::new() };
-        self.frame = Some(Frame::new(empty));
+        self.frame =
+            Some(Draft { batch: empty, identities: Vec::new(), answers: Vec::new(), asked: HashSet::new() });
         let events: Vec<Event> = events.iter().filter(|event| self.note(event)).copied().collect();
         let readings: Vec<Reading> =
             readings.iter().filter(|reading| self.admit(reading.key)).cloned().collect();
         for reading in &readings {
             self.read_room(reading.key, &host, at);
         }
-        if let Some(frame) = &mut self.frame {
-            (frame.batch.events, frame.batch.readings) = (events, readings);
+        if let Some(Draft { batch, .. }) = &mut self.frame {
+            (batch.events, batch.readings) = (events, readings);
+            if self.beyond > 0 {
+                batch.lost.causes.push((BEYOND.into(), self.beyond));
+            }
         }
     }
 
@@ -239,6 +268,10 @@ impl<D: Directory> Desk<D> {
         if self.terms.leave_out == Some(key.pid) || self.rejected.contains(&key) {
             return false;
         }
+        if self.known.len() >= MAX_PROCESSES && !self.known.contains_key(&key.pid) {
+            self.beyond += 1;
+            return false;
+        }
         let identity = self.directory.identify(key);
         if !self.terms.selector.is_empty() {
             let Some(identity) = &identity else { return false };
@@ -264,7 +297,7 @@ impl<D: Directory> Desk<D> {
         if self.terms.redact {
             who::redact(&mut identity.cmdline);
         }
-        frame.identities.push(identity);
+        frame.identities.push(Who::from(&identity));
         self.written.processes += 1;
     }
 
@@ -282,15 +315,14 @@ impl<D: Directory> Desk<D> {
     }
 
     fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room {
-        let room = self.directory.room(identity, host, at);
-        let cgroup = cgroup_of(identity);
+        let room = self.directory.room_if_known(identity, host, at);
+        let key = identity.key;
         if let Some(frame) = &mut self.frame
-            && !frame.rooms.iter().any(|kept| kept.cgroup == cgroup)
+            && frame.asked.insert(key)
         {
-            let kept = (room.limit != Limit::Host).then(|| room.clone());
-            frame.rooms.push(CgroupRoom { cgroup: cgroup.to_owned(), room: kept });
+            frame.answers.push(Answer { key, room: room.clone() });
         }
-        room
+        room.unwrap_or_else(|| host.room())
     }
 
     /// Reads the room above a process now and then, though nobody asks today.
@@ -312,22 +344,55 @@ impl<D: Directory> Desk<D> {
 
     /// Puts the frame that was judged into the block, and writes the block when it is long enough.
     fn seal(&mut self) -> io::Result<()> {
-        let Some(frame) = self.frame.take() else { return Ok(()) };
+        let Some(Draft { batch, identities, answers, .. }) = self.frame.take() else { return Ok(()) };
+        let at = batch.at;
         self.written.batches += 1;
-        self.written.readings += frame.batch.readings.len() as u64;
-        self.encoder.push(&frame);
-        let began = *self.began.get_or_insert(frame.batch.at);
-        if frame.batch.at.since(began) >= BLOCK_SPAN || self.encoder.len() >= BLOCK_LENGTH {
-            self.write()?;
+        self.written.readings += batch.readings.len() as u64;
+        if self.encoder.len() + batch.readings.len() > BLOCK_LENGTH {
+            self.write(at)?;
+        }
+        let rest = self.write_ahead(identities, at)?;
+        self.encoder.push(&batch, rest, &answers);
+        let began = *self.began.get_or_insert(at);
+        if at.since(began) >= BLOCK_SPAN || self.encoder.len() >= BLOCK_LENGTH {
+            self.write(at)?;
         }
         Ok(())
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    /// Writes identities in blocks before the one of their frame, as long as there are too many of them for one; the rest.
+    fn write_ahead(&mut self, identities: Vec<Who>, at: Moment) -> io::Result<Vec<Who>> {
+        let mut some = Vec::new();
+        let mut bytes = 0;
+        for who in identities {
+            bytes += who.size();
+            some.push(who);
+            if bytes >= IDENTITIES_LENGTH {
+                self.encoder.ahead(some.drain(..));
+                self.write(at)?;
+                bytes = 0;
+            }
+        }
+        Ok(some)
+    }
+
+    fn write(&mut self, at: Moment) -> io::Result<()> {
         if self.encoder.len() > 0 {
             self.out.write(&self.encoder.take())?;
         }
         self.began = None;
+        if at.since(*self.sure.get_or_insert(at)) >= SURE_PERIOD {
+            self.sure = Some(at);
+            self.out.make_sure()?;
+        }
         Ok(())
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.seal()?;
+        if self.encoder.len() > 0 {
+            self.out.write(&self.encoder.take())?;
+        }
+        self.out.make_sure()
     }
 }

@@ -4,33 +4,55 @@
 //! judged. Nothing of the machine that replays is looked at.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::rc::Rc;
 
 use super::block::Block;
 use super::delta::Decoder;
 use super::file::{BlockReader, FileError, Start, Torn};
-use super::{CgroupRoom, Frame, cgroup_of};
+use super::who::Who;
+use super::{BEYOND, Frame, MAX_PROCESSES, Place, RoomNews, cgroup_of};
 use crate::leak::Room;
 use crate::process::{Directory, Host, Identity};
 use crate::source::{Batch, Event, Source, SourceKind};
 use crate::units::{Moment, Pid, ProcKey};
 
-/// What the frames have said so far.
+/// Bytes of what is remembered of who processes are. Those beyond it stay without a name.
+const MAX_IDENTITIES: usize = 64 << 20;
+
+/// What the frames have said so far, of processes that have not ended.
 #[derive(Debug, Default)]
 struct Told {
     identities: HashMap<Pid, Identity>,
-    rooms: HashMap<String, Room>,
+    identity_bytes: usize,
+    /// Processes that are there.
+    alive: HashSet<Pid>,
+    /// Processes that ended with the newest frame: asked for once more, then forgotten.
+    leaving: Vec<ProcKey>,
+    limits: HashMap<u32, Room>,
+    places: HashMap<Pid, Place>,
+    /// What is known of some process of a cgroup, for one that nobody asked for when the recording was made.
+    cgroups: HashMap<String, Around>,
+    /// Readings that were left out.
+    beyond: u64,
     torn: Option<Torn>,
 }
 
-/// The source of a recording.
+/// How much room there is in a cgroup.
 #[derive(Debug)]
+enum Around {
+    Place(Place),
+    /// Format 1; `None` is the host's.
+    Room(Option<Room>),
+}
+
+/// The source of a recording.
 pub struct Replay<R> {
     blocks: BlockReader<R>,
     decoder: Decoder,
-    frames: std::vec::IntoIter<Frame>,
+    /// The byte at which the block begins that is being read.
+    at: u64,
     kind: SourceKind,
     told: Rc<RefCell<Told>>,
 }
@@ -50,22 +72,24 @@ pub fn replay<R: Read>(input: R) -> Result<(Start, Replay<R>, ReplayDirectory), 
     let told = Rc::new(RefCell::new(Told::default()));
     let kind = if start.ebpf { SourceKind::Ebpf } else { SourceKind::Procfs };
     let directory = ReplayDirectory { told: Rc::clone(&told) };
-    let source = Replay { blocks, decoder: Decoder::default(), frames: Vec::new().into_iter(), kind, told };
+    let source = Replay { blocks, decoder: Decoder::default(), at: 0, kind, told };
     Ok((start, source, directory))
 }
 
 impl<R: Read> Replay<R> {
     fn next_frame(&mut self) -> Result<Option<Frame>, FileError> {
         loop {
-            if let Some(frame) = self.frames.next() {
+            let senseless = |_| FileError::Senseless(self.at);
+            if let Some(frame) = self.decoder.next().map_err(senseless)? {
                 return Ok(Some(frame));
             }
-            let at = self.blocks.at();
+            self.at = self.blocks.at();
+            let senseless = |_| FileError::Senseless(self.at);
             let Some(block) = self.blocks.next::<Block>()? else {
                 self.told.borrow_mut().torn = self.blocks.torn();
                 return Ok(None);
             };
-            self.frames = self.decoder.frames(block).map_err(|_| FileError::Senseless(at))?.into_iter();
+            self.decoder.begin(block).map_err(senseless)?;
         }
     }
 }
@@ -76,19 +100,8 @@ impl<R: Read> Source for Replay<R> {
     }
 
     async fn next_batch(&mut self) -> anyhow::Result<Option<Batch>> {
-        let Some(Frame { batch, identities, rooms }) = self.next_frame()? else { return Ok(None) };
-        let mut told = self.told.borrow_mut();
-        for event in &batch.events {
-            told.note(event);
-        }
-        told.identities.extend(identities.into_iter().map(|identity| (identity.key.pid, identity)));
-        for CgroupRoom { cgroup, room } in rooms {
-            match room {
-                Some(room) => told.rooms.insert(cgroup, room),
-                None => told.rooms.remove(&cgroup),
-            };
-        }
-        Ok(Some(batch))
+        let Some(frame) = self.next_frame()? else { return Ok(None) };
+        Ok(Some(self.told.borrow_mut().take(frame)))
     }
 
     fn inspect(&mut self, _suspects: &[ProcKey]) -> anyhow::Result<()> {
@@ -98,14 +111,111 @@ impl<R: Read> Source for Replay<R> {
 }
 
 impl Told {
-    /// An identity does not outlive its program.
+    /// Learns what a frame says; its batch.
+    fn take(&mut self, frame: Frame) -> Batch {
+        let Frame { mut batch, anew, identities, rooms } = frame;
+        for key in std::mem::take(&mut self.leaving) {
+            self.forget_identity(key);
+        }
+        for event in &batch.events {
+            self.note(event);
+        }
+        batch.readings.retain(|reading| {
+            let pid = reading.key.pid;
+            let fits = self.alive.len() < MAX_PROCESSES || self.alive.contains(&pid);
+            if fits {
+                self.alive.insert(pid);
+            } else {
+                self.beyond += 1;
+            }
+            fits
+        });
+        if self.beyond > 0 {
+            batch.lost.causes.push((BEYOND.into(), self.beyond));
+        }
+        identities.into_iter().for_each(|who| self.learn(who));
+        if anew {
+            self.limits.clear();
+            self.places.clear();
+            self.cgroups.clear();
+        }
+        rooms.into_iter().for_each(|news| self.learn_room(news));
+        batch
+    }
+
     fn note(&mut self, event: &Event) {
-        if let Event::Exec { key } = event
-            && self.identities.get(&key.pid).is_some_and(|identity| identity.key == *key)
-        {
-            self.identities.remove(&key.pid);
+        match event {
+            // An identity does not outlive its program.
+            Event::Exec { key } => self.forget_identity(*key),
+            Event::Exit { key, .. } => {
+                self.alive.remove(&key.pid);
+                self.places.remove(&key.pid);
+                self.leaving.push(*key);
+            }
+            Event::OomVictim { .. } => {}
         }
     }
+
+    fn learn(&mut self, who: Who) {
+        let bytes = bytes_of(&who);
+        if self.identity_bytes + bytes > MAX_IDENTITIES {
+            return;
+        }
+        let identity = Identity::from(who);
+        self.identity_bytes += bytes;
+        if let Some(before) = self.identities.insert(identity.key.pid, identity) {
+            self.identity_bytes -= bytes_of(&Who::from(&before));
+        }
+    }
+
+    fn forget_identity(&mut self, key: ProcKey) {
+        if self.identities.get(&key.pid).is_some_and(|identity| identity.key == key)
+            && let Some(gone) = self.identities.remove(&key.pid)
+        {
+            self.identity_bytes -= bytes_of(&Who::from(&gone));
+        }
+    }
+
+    fn learn_room(&mut self, news: RoomNews) {
+        let (cgroup, around) = match news {
+            RoomNews::Limit(number, room) => {
+                self.limits.insert(number, room);
+                return;
+            }
+            RoomNews::Process(pid, place) => {
+                self.places.insert(pid, place);
+                match self.identities.get(&pid) {
+                    Some(identity) if place != Place::Unread => {
+                        (cgroup_of(identity).to_owned(), Around::Place(place))
+                    }
+                    _ => return,
+                }
+            }
+            RoomNews::Cgroup(cgroup, room) => (cgroup, Around::Room(room)),
+        };
+        if self.cgroups.len() >= MAX_PROCESSES {
+            self.cgroups.clear();
+        }
+        self.cgroups.insert(cgroup, around);
+    }
+
+    fn room(&self, identity: &Identity, host: &Host) -> Option<Room> {
+        let in_place = |place: Place| match place {
+            Place::Unread => None,
+            Place::Host => Some(host.room()),
+            Place::Limit(number) => self.limits.get(&number).cloned(),
+        };
+        match (self.places.get(&identity.key.pid), self.cgroups.get(cgroup_of(identity))) {
+            (Some(place), _) | (None, Some(Around::Place(place))) => in_place(*place),
+            (None, Some(Around::Room(Some(room)))) => Some(room.clone()),
+            (None, Some(Around::Room(None)) | None) => Some(host.room()),
+        }
+    }
+}
+
+/// About how many bytes an identity takes in memory.
+fn bytes_of(who: &Who) -> usize {
+    who.size() + size_of::<Identity>()
 }
 
 impl ReplayDirectory {
@@ -120,8 +230,11 @@ impl Directory for ReplayDirectory {
         self.told.borrow().identities.get(&key.pid).filter(|identity| identity.key == key).cloned()
     }
 
-    fn room(&mut self, identity: &Identity, host: &Host, _at: Moment) -> Room {
-        let told = self.told.borrow().rooms.get(cgroup_of(identity)).cloned();
-        told.unwrap_or_else(|| host.room())
+    fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room {
+        self.room_if_known(identity, host, at).unwrap_or_else(|| host.room())
+    }
+
+    fn room_if_known(&mut self, identity: &Identity, host: &Host, _at: Moment) -> Option<Room> {
+        self.told.borrow().room(identity, host)
     }
 }

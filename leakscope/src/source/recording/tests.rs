@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::block::Block;
 use super::delta::{Decoder, Encoder};
-use super::file::{BlockReader, VERSION};
+use super::file::{BlockReader, MAX_HELD, VERSION};
 use super::*;
 use crate::leak::{FaultStep, Limit, Memory};
 use crate::process::{Directory, Host};
@@ -20,6 +20,8 @@ use crate::source::{
 };
 use crate::units::{Bytes, Moment, Pid, ProcKey, Ticks};
 
+mod hostile;
+mod rooms;
 mod size;
 
 fn key(pid: u32) -> ProcKey {
@@ -87,6 +89,26 @@ impl Write for Paper {
     }
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
+    }
+}
+
+impl Store for Paper {
+    fn make_sure(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Numbers that look random and are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    fn index(&mut self, bound: usize) -> usize {
+        usize::try_from(self.below(bound as u64)).unwrap()
     }
 }
 
@@ -182,7 +204,7 @@ fn a_newer_format_and_a_foreign_file_are_told_apart() {
     file[MAGIC.len()..MAGIC.len() + 2].copy_from_slice(&(VERSION + 1).to_le_bytes());
     let newer = replayed(&file).unwrap_err();
     assert!(matches!(newer, FileError::Newer(version) if version == VERSION + 1));
-    assert!(newer.to_string().contains("newer leakscope (format 2"), "{newer}");
+    assert!(newer.to_string().contains("newer leakscope (format 3"), "{newer}");
     for foreign in [&b""[..], b"at_s,pid,comm,anon_bytes\n", b"\x89PNG\r\n\x1a\n____________"] {
         assert!(matches!(replayed(foreign), Err(FileError::Foreign)), "{foreign:?}");
     }
@@ -212,6 +234,81 @@ fn a_replay_knows_who_was_who_and_how_much_room_there_was() {
         assert_eq!(directory.room(&free, &host, batch.at).limit, Limit::Host);
     }
     assert!(directory.identify(key(99)).is_none());
+}
+
+#[test]
+fn who_has_ended_is_known_while_that_is_told_and_forgotten_after() {
+    let mut batches = minute();
+    batches[3].events.push(Event::Exit { key: key(3), status: None });
+    batches.iter_mut().skip(3).for_each(|batch| batch.readings.retain(|reading| reading.key != key(3)));
+    let file = recorded(batches, Terms::default());
+    let (_, mut source, mut directory) = replay(&*file).unwrap();
+    for (number, known) in [true, true, true, true, false, false].into_iter().enumerate() {
+        block_on(source.next_batch()).unwrap().unwrap();
+        assert_eq!(directory.identify(key(3)).is_some(), known, "batch {number}");
+        assert!(directory.identify(key(4)).is_some());
+    }
+}
+
+#[test]
+fn a_first_frame_with_more_identities_than_a_block_holds_is_written_in_several() {
+    let mut directory = Knows;
+    let long: Vec<Identity> = (1..4000)
+        .map(|pid| {
+            let mut identity = directory.identify(key(pid)).unwrap();
+            identity.cmdline =
+                (0..40).map(|n| format!("--option-{n}={}", pid.wrapping_mul(2_654_435_761))).collect();
+            identity.cmdline.push("x".repeat(20_000));
+            identity
+        })
+        .collect();
+    struct Many(Vec<Identity>);
+    impl Directory for Many {
+        fn identify(&mut self, key: ProcKey) -> Option<Identity> {
+            self.0.get(key.pid.0 as usize - 1).cloned()
+        }
+        fn room(&mut self, _: &Identity, host: &Host, _: Moment) -> Room {
+            host.room()
+        }
+    }
+    let first = batch(0, (1..4000).map(|pid| reading(pid, 4096)).collect());
+    let batches = vec![first, batch(1_000_000_000, Vec::new())];
+    let paper = Paper::default();
+    let said = Said(batches.clone().into_iter());
+    let (mut source, _, recorder) =
+        record(said, Many(long.clone()), Terms::default(), Box::new(paper.clone())).unwrap();
+    while block_on(source.next_batch()).unwrap().is_some() {}
+    assert_eq!(recorder.finish().unwrap().processes, 3999);
+    let file = paper.0.take();
+    let (_, mut source, mut directory) = replay(&*file).unwrap();
+    assert!(same(&[block_on(source.next_batch()).unwrap().unwrap()], &batches[..1]));
+    for identity in long {
+        let again = directory.identify(identity.key).unwrap();
+        assert_eq!(again.cmdline[..40], identity.cmdline[..40]);
+        assert_eq!(again.cmdline.last().unwrap(), "…", "what is too long is cut, and says so");
+        assert!(again.cmdline.iter().map(String::len).sum::<usize>() <= 4096 + 3);
+    }
+}
+
+#[test]
+fn more_processes_than_a_recording_holds_are_left_out_and_counted() {
+    let all = u32::try_from(MAX_PROCESSES).unwrap() + 10;
+    let (mut encoder, mut blocks) = (Encoder::new(), Vec::new());
+    let half = all / 2;
+    for (at, pids) in [(0, 1..half), (1, half..all)] {
+        let batch = batch(at * 1_000_000_000, pids.map(|pid| reading(pid, 4096)).collect());
+        encoder.push(&batch, Vec::new(), &[]);
+        blocks.push(encoder.take());
+    }
+    let file = hostile::file_of(&blocks);
+    let (again, torn) = replayed(&file).unwrap();
+    assert_eq!((again.len(), torn), (2, None));
+    assert_eq!(again.iter().map(|batch| batch.readings.len()).sum::<usize>(), MAX_PROCESSES);
+    assert_eq!(again[1].lost.total(), 9);
+    // The recorder leaves out the same.
+    let batches = vec![batch(0, (1..all).map(|pid| reading(pid, 4096)).collect())];
+    let (again, _) = replayed(&recorded(batches, Terms::default())).unwrap();
+    assert_eq!((again[0].readings.len(), again[0].lost.total()), (MAX_PROCESSES, 9));
 }
 
 #[test]
@@ -285,12 +382,16 @@ proptest! {
             for (step, readings) in some {
                 at += u64::from(*step);
                 let batch = batch(at, readings.clone());
-                encoder.push(&Frame::new(batch.clone()));
+                encoder.push(&batch, Vec::new(), &[]);
                 batches.push(batch);
             }
             let bytes = postcard::to_stdvec(&encoder.take()).unwrap();
             let block: Block = postcard::from_bytes(&bytes).unwrap();
-            let again: Vec<Batch> = decoder.frames(block).unwrap().into_iter().map(|f| f.batch).collect();
+            decoder.begin(block).unwrap();
+            let mut again = Vec::new();
+            while let Some(frame) = decoder.next().unwrap() {
+                again.push(frame.batch);
+            }
             prop_assert!(same(&again, &batches));
         }
     }
@@ -301,27 +402,6 @@ proptest! {
         file.extend(VERSION.to_le_bytes());
         file.extend(bytes);
         prop_assert!(replayed(&file).is_err());
-    }
-
-    #[test]
-    fn a_block_that_only_its_checksum_vouches_for_is_an_error_or_frames_and_no_panic(bytes: Vec<u8>, good: bool) {
-        let mut bytes = bytes;
-        if good {
-            // Most of a real block, so that the decoder gets further than the first length.
-            let mut encoder = Encoder::new();
-            for batch in minute() {
-                encoder.push(&Frame::new(batch));
-            }
-            let mut real = postcard::to_stdvec(&encoder.take()).unwrap();
-            for (index, byte) in bytes.iter().enumerate() {
-                let at = (index * 7919 + usize::from(*byte)) % real.len();
-                real[at] = *byte;
-            }
-            bytes = real;
-        }
-        if let Ok(block) = postcard::from_bytes::<Block>(&bytes) {
-            let _ = Decoder::default().frames(block);
-        }
     }
 
     #[test]

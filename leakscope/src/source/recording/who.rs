@@ -1,10 +1,11 @@
 //! An identity as a recording keeps it.
 //!
 //! Where the last exec put the stack is left out: it is an address, and only a kill has a use for it. With `--redact`,
-//! nothing of the command line stays but the program's own name.
+//! nothing of the command line stays but the program's own name; otherwise its first [`bounded::MAX_COMMAND_LINE`] bytes.
 
 use serde::{Deserialize, Serialize};
 
+use super::bounded;
 use crate::process::{Exe, Identity, Owner};
 use crate::units::{Pid, ProcKey};
 
@@ -18,6 +19,7 @@ pub(super) struct Who {
     state: char,
     zombie: bool,
     comm: String,
+    #[serde(deserialize_with = "bounded::command_line")]
     cmdline: Vec<String>,
     exe: Option<(String, u64, u64, bool)>,
     uid: u32,
@@ -28,6 +30,28 @@ pub(super) struct Who {
     pidfile: Option<String>,
     oom_score_adj: i32,
     kernel_thread: bool,
+}
+
+/// Bytes of all texts of an identity but the command line, at most: paths end at 4096.
+const MAX_TEXT: usize = 64 << 10;
+
+impl Who {
+    /// About how many bytes it takes in a block.
+    pub(super) fn size(&self) -> usize {
+        const NUMBERS: usize = 64;
+        NUMBERS + self.text() + self.cmdline.iter().map(|argument| argument.len() + 1).sum::<usize>()
+    }
+
+    /// Whether its texts are no longer than those of a process can be.
+    pub(super) fn is_possible(&self) -> bool {
+        self.text() <= MAX_TEXT
+    }
+
+    fn text(&self) -> usize {
+        let Self { boot_id, user, cgroup, unit, container, pidfile, comm, exe, .. } = self;
+        let texts = [boot_id, user, cgroup, unit, container, pidfile].into_iter().flatten();
+        texts.chain([comm]).chain(exe.as_ref().map(|exe| &exe.0)).map(String::len).sum()
+    }
 }
 
 impl From<&Identity> for Who {
@@ -49,6 +73,8 @@ impl From<&Identity> for Who {
             oom_score_adj,
             kernel_thread,
         } = identity.clone();
+        let mut cmdline = cmdline;
+        bounded::cut(&mut cmdline);
         let exe = exe
             .map(|Exe { path, dev, ino, deleted }| (path.to_string_lossy().into_owned(), dev, ino, deleted));
         Self {

@@ -3,7 +3,7 @@
 //! A record is a line: a field in quotes may hold commas and quotes, and no line break, so that one quote that is never
 //! closed costs one line and not the rest of the file.
 
-use csv_core::{ReadRecordResult, Reader};
+use csv_core::{ReadRecordResult, ReaderBuilder, Terminator};
 
 use super::lines::Lines;
 use super::{Bad, Name, Place, Row, Rows, SeriesError, bytes, clip, room, seconds};
@@ -95,17 +95,17 @@ fn fields(line: &[u8]) -> Result<Vec<String>, String> {
     const MOST: usize = 1024;
     let mut text = vec![0; line.len() + 1];
     let mut ends = [0; MOST];
-    let mut reader = Reader::new();
+    // A carriage return within a line is a byte like others: as the end of a record it would hide what follows.
+    let mut reader = ReaderBuilder::new().terminator(Terminator::Any(b'\n')).build();
     let (result, read, written, count) = reader.read_record(line, &mut text, &mut ends);
     if !matches!(result, ReadRecordResult::InputEmpty | ReadRecordResult::Record) {
         return Err(format!("it has more than {MOST} fields"));
     }
     // The end of the line is told by an empty input.
-    let (result, _, more, last) = reader.read_record(&line[read..], &mut text[written..], &mut ends[count..]);
+    let (result, _, _, last) = reader.read_record(&line[read..], &mut text[written..], &mut ends[count..]);
     if result == ReadRecordResult::OutputEndsFull {
         return Err(format!("it has more than {MOST} fields"));
     }
-    let _ = (more, last);
     let mut from = 0;
     let mut fields = Vec::new();
     for end in &ends[..count + last] {

@@ -1,5 +1,6 @@
 //! Asks a Prometheus server: one GET over plain HTTP, with a limit on the time and on the length of the answer.
 
+use std::io::Read;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,10 +10,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::prometheus::LONGEST;
 use crate::fault::Remedy;
 
-/// How long a server has for its answer.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// So much of an answer is shown when it is an error.
-const SHOWN: usize = 500;
+/// So much of an answer is shown when it is an error, in bytes.
+const SHOWN: u64 = 500;
 /// Points that Prometheus gives of a series at most.
 const MOST_POINTS: u32 = 11_000;
 /// The step where that allows it: how often Prometheus scrapes unless told otherwise.
@@ -29,6 +28,8 @@ pub struct Query {
     pub range: Duration,
     /// How far apart the points are; `None` is as close as the server gives them, and no closer than it scrapes.
     pub step: Option<Duration>,
+    /// How long the server has for its whole answer.
+    pub timeout: Duration,
 }
 
 impl Query {
@@ -44,36 +45,39 @@ impl Query {
     }
 }
 
-/// What the server at `url` answers: a document, or an error that shows it.
+/// What the server at `url` answers, as it comes; an answer that is an error is one here, and shows it.
 ///
 /// # Errors
 /// When there is no server, it does not answer in time, or answers with an error.
-pub fn fetch(url: &str) -> anyhow::Result<Vec<u8>> {
+pub fn fetch(url: &str, timeout: Duration) -> anyhow::Result<impl Read + use<>> {
     if !url.starts_with("http://") {
         return Err(anyhow::anyhow!("asking {url}: only plain http is spoken"))
             .fix("give http://HOST:PORT, or fetch the answer with curl and give the file: leakscope analyze answer.json");
     }
     let config = ureq::Agent::config_builder()
-        .timeout_global(Some(PATIENCE))
+        .timeout_global(Some(timeout))
         .http_status_as_error(false)
         // Prometheus stands beside what it watches; a proxy is for the world outside.
         .proxy(None)
         .build();
-    const FIX: &str = "check the address, and that Prometheus runs there: curl URL/-/ready";
-    let mut answer = ureq::Agent::new_with_config(config)
+    const FIX: &str =
+        "check the address, and that Prometheus runs there: curl URL/-/ready (--timeout gives it longer)";
+    let answer = ureq::Agent::new_with_config(config)
         .get(url)
         .header("accept", "application/json")
         .call()
         .with_context(|| format!("asking {url}"))
         .fix(FIX)?;
     let status = answer.status();
-    let body = answer.body_mut().with_config().limit(LONGEST as u64).read_to_vec();
-    let body = body.with_context(|| format!("reading the answer of {url}")).fix(FIX)?;
+    // The reader of the answer has a limit of its own, and says so in its own words.
+    let mut body = answer.into_body().into_with_config().limit(LONGEST + 1).reader();
     if status.is_success() {
         return Ok(body);
     }
-    let text = String::from_utf8_lossy(&body);
-    let shown: String = text.trim().chars().take(SHOWN).collect();
-    Err(anyhow::anyhow!("asking {url}: it answered {status}: {shown}"))
+    let mut shown = Vec::new();
+    // What a broken answer could still say is worth showing.
+    let _ = body.by_ref().take(SHOWN).read_to_end(&mut shown);
+    let shown = String::from_utf8_lossy(&shown);
+    Err(anyhow::anyhow!("asking {url}: it answered {status}: {}", shown.trim()))
         .fix("correct what the answer complains of; an answer without JSON is not Prometheus'")
 }

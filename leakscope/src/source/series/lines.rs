@@ -16,26 +16,16 @@ pub(super) struct Lines<'a> {
 pub(super) type Line = (u64, Option<Vec<u8>>);
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(input: &'a mut dyn BufRead) -> Self {
-        Self { input, number: 0, again: None }
+    /// The lines of `input`, of which `before` lines were read already.
+    pub(super) fn new(input: &'a mut dyn BufRead, before: u64) -> Self {
+        Self { input, number: before, again: None }
     }
 
-    /// The first line that is not empty, which stays the next one; `None` when there is none.
+    /// The first line, which stays the next one; `None` when it is too long, or there is none.
     pub(super) fn first(&mut self) -> io::Result<Option<Vec<u8>>> {
-        while let Some((number, line)) = self.next()? {
-            let mut line = line.unwrap_or_default();
-            if let Some(rest) = line.strip_prefix(b"\xef\xbb\xbf") {
-                line = rest.to_vec();
-            }
-            if number > 1 || !line.trim_ascii().is_empty() {
-                if line.trim_ascii().is_empty() {
-                    continue;
-                }
-                self.again = Some((number, line.clone()));
-                return Ok(Some(line));
-            }
-        }
-        Ok(None)
+        let Some((number, Some(line))) = self.next()? else { return Ok(None) };
+        self.again = Some((number, line.clone()));
+        Ok(Some(line))
     }
 
     /// The next line; `None` at the end.
@@ -57,13 +47,5 @@ impl<'a> Lines<'a> {
             line.pop();
         }
         Ok(Some((self.number, Some(line))))
-    }
-
-    /// Everything that is left, at most `most` bytes; `None` when there is more.
-    pub(super) fn rest(mut self, most: usize) -> io::Result<Option<Vec<u8>>> {
-        let mut all = self.again.take().map_or_else(Vec::new, |(_, line)| line);
-        all.push(b'\n');
-        self.input.take(most as u64 + 1).read_to_end(&mut all)?;
-        Ok((all.len() <= most).then_some(all))
     }
 }

@@ -5,6 +5,7 @@
 //! Start reading at [`read`].
 
 mod csv;
+mod guard;
 mod http;
 mod lines;
 mod log;
@@ -15,7 +16,7 @@ mod tests;
 
 pub use http::{Query, fetch};
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Read};
 
 use crate::leak::{Limit, Memory, Room};
 use crate::units::{Bytes, Pid};
@@ -125,7 +126,8 @@ impl SeriesError {
         match self {
             Self::Io(_) => "check the path and its permissions",
             Self::NotAMatrix(_) | Self::Refused(_) => {
-                "ask /api/v1/query_range for a series of bytes, such as process_resident_memory_bytes"
+                "ask /api/v1/query_range for series of bytes, such as process_resident_memory_bytes, over a range that is not \
+                 longer than needed"
             }
             _ => {
                 "give a recording, a CSV file with the header at_s,pid,comm,anon_bytes, a log with lines of \
@@ -138,13 +140,17 @@ impl SeriesError {
 /// Reads whatever `input` holds: it is told from its first bytes.
 ///
 /// # Errors
-/// When nothing in it can be read as rows; single rows that make no sense go to [`Rows::bad`].
+/// When nothing in it can be read as rows, or no more of it than the rows that were told; single rows that make no sense
+/// go to [`Rows::bad`].
 pub fn read(input: &mut dyn BufRead, rows: &mut dyn Rows) -> Result<(), SeriesError> {
-    let mut lines = lines::Lines::new(input);
-    let Some(first) = lines.first()? else { return Err(SeriesError::Empty) };
-    if first.trim_ascii_start().starts_with(b"{") {
-        return prometheus::read(lines, rows);
+    let (blank_lines, first) = skip_blanks(input)?;
+    match first {
+        None => return Err(SeriesError::Empty),
+        Some(b'{') => return prometheus::read(&mut &mut *input, rows),
+        Some(_) => {}
     }
+    let mut lines = lines::Lines::new(input, blank_lines);
+    let Some(first) = lines.first()? else { return Err(SeriesError::Unknown) };
     if log::looks_like_one(&first) {
         return log::read(lines, rows);
     }
@@ -154,9 +160,29 @@ pub fn read(input: &mut dyn BufRead, rows: &mut dyn Rows) -> Result<(), SeriesEr
 /// Reads Prometheus' answer to a range query.
 ///
 /// # Errors
-/// When it is none, or says that the query failed.
-pub fn read_answer(answer: &[u8], rows: &mut dyn Rows) -> Result<(), SeriesError> {
-    prometheus::parse(answer, rows)
+/// As [`read`], and when it is none or says that the query failed.
+pub fn read_answer(answer: &mut dyn Read, rows: &mut dyn Rows) -> Result<(), SeriesError> {
+    prometheus::read(answer, rows)
+}
+
+/// Skips a byte order mark and what is blank; how many lines that ended, and the byte that comes next.
+fn skip_blanks(input: &mut dyn BufRead) -> io::Result<(u64, Option<u8>)> {
+    const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+    if input.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
+        input.consume(BYTE_ORDER_MARK.len());
+    }
+    let mut lines = 0;
+    loop {
+        let some = input.fill_buf()?;
+        let blanks = some.iter().take_while(|byte| byte.is_ascii_whitespace());
+        let blanks = blanks.inspect(|byte| lines += u64::from(**byte == b'\n')).count();
+        let next = some.get(blanks).copied();
+        if next.is_some() || some.is_empty() {
+            input.consume(blanks);
+            return Ok((lines, next));
+        }
+        input.consume(blanks);
+    }
 }
 
 /// Most bytes that anything can hold: a 57-bit address space.

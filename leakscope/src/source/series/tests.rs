@@ -95,12 +95,60 @@ fn prometheus_answers_are_read_and_its_errors_are_shown() {
 }
 
 #[test]
+fn an_answer_on_one_long_line_is_read_sample_by_sample() {
+    let values: Vec<String> = (0..20_000).map(|at| format!("[{at},\"{at}\"]")).collect();
+    let head = r#"  {"data":{"result":[{"metric":{"pid":"7"},"values":["#;
+    let text = format!(
+        "\u{feff}\n{head}{}]}}],\"resultType\":\"matrix\"}},\"status\":\"success\"}}",
+        values.join(",")
+    );
+    let heap = heap(text.as_bytes()).unwrap();
+    assert_eq!((heap.rows.len(), heap.bad.len()), (20_000, 0));
+    assert_eq!(heap.rows[19_999].place, Place::Sample(20_000, 1));
+}
+
+#[test]
+fn an_answer_that_ends_early_tells_what_it_held_and_that_it_ended() {
+    let text =
+        r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{},"values":[[1,"2"],[2,"#;
+    let mut heap = Heap::default();
+    let error = read(&mut text.as_bytes(), &mut heap).unwrap_err();
+    assert!(matches!(error, SeriesError::NotAMatrix(_)), "{error}");
+    assert_eq!(heap.rows.len(), 1);
+}
+
+#[test]
+fn labels_after_the_samples_and_values_of_other_kinds_are_understood() {
+    let text = r#"{"status":"success","data":{"resultType":"matrix","result":[{"values":[[1,5],[2,null],[3,"6"]],
+        "metric":{"pid":"7"}},{"values":[[1,"1"]]}]}}"#;
+    let heap = heap(text.as_bytes()).unwrap();
+    assert_eq!((heap.rows.len(), heap.bad.len()), (3, 1));
+    assert_eq!(heap.rows[0].name.pid, Some(Pid(7)));
+    assert_eq!(heap.rows[2].name.comm, "{}");
+}
+
+#[test]
+fn a_carriage_return_within_a_line_hides_nothing_of_it() {
+    let heap = heap(b"at_s,pid,comm,anon_bytes\n1,7,a\rb,100\n2,7,x,2\r3,7,x,4\n3,7,x,200\r\n").unwrap();
+    assert_eq!(heap.rows.iter().map(|row| row.memory.anon.0).collect::<Vec<_>>(), [100, 200]);
+    assert_eq!(heap.rows[0].name.comm, "a\rb");
+    assert_eq!(heap.bad.iter().map(|bad| bad.place).collect::<Vec<_>>(), [Place::Line(3)]);
+}
+
+#[test]
+fn a_first_line_that_is_too_long_is_no_empty_file_and_no_header() {
+    let text = [&*vec![b'x'; 1 << 17], b"\nat_s,pid,comm,anon_bytes\n1,7,x,100\n"].concat();
+    assert!(matches!(heap(&text), Err(SeriesError::Unknown)));
+}
+
+#[test]
 fn a_query_is_written_so_that_nothing_in_it_is_taken_for_another_parameter() {
     let query = Query {
         server: "http://h:9090/".to_owned(),
         query: "a{b=\"c\"} + 1 & x".to_owned(),
         range: std::time::Duration::from_secs(6 * 3600),
         step: None,
+        timeout: std::time::Duration::from_secs(1),
     };
     let url = query.url(jiff::Timestamp::from_second(1_764_000_000).unwrap());
     assert_eq!(

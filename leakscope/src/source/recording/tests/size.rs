@@ -2,16 +2,6 @@
 
 use super::*;
 
-/// Numbers that look random and are the same each time.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % bound
-    }
-}
-
 /// Bytes of `seconds` at 1 Hz with 300 processes, of which `busy` in a hundred change in a second.
 fn bytes_of(seconds: u64, busy: u64) -> usize {
     let mut dice = Dice(1);
