@@ -29,8 +29,10 @@ pub struct Figures {
     pub confirmed_false_clean: f64,
     /// Precision of `confirmed`, ramps counted.
     pub confirmed_precision: f64,
-    /// Share of the intervals at `leaking` that hold the true rate, at the verdict and at the end together.
-    pub coverage: f64,
+    /// Share of the intervals at `leaking` that hold the true rate, at the verdict.
+    pub coverage_at_verdict: f64,
+    /// The same at the last claim.
+    pub coverage_at_end: f64,
     /// Error of the time to exhaustion at `leaking`, nine tenths.
     pub eta_error_p90: f64,
 }
@@ -98,6 +100,8 @@ impl Figures {
         let judges = detectors(Judges::Detector);
         let [leaking, confirmed] = [1, 2].map(|column| Summary::of(&rows, column, judges[column]));
         let round = |value: Option<f64>| (value.unwrap_or_default() * 1e4).round() / 1e4;
+        // An error of nothing that was found is no small error.
+        let error = |value: Option<f64>| round(value.or(Some(f64::from(u16::MAX))));
         let [at_verdict, at_end] = leaking.coverage;
         Self {
             leaking_recall: round(leaking.recall),
@@ -105,8 +109,9 @@ impl Figures {
             confirmed_recall: round(confirmed.recall),
             confirmed_false_clean: round(confirmed.false_clean),
             confirmed_precision: round(confirmed.precision),
-            coverage: round(at_verdict.zip(at_end).map(|(a, b)| f64::midpoint(a, b))),
-            eta_error_p90: round(leaking.eta_error[1]),
+            coverage_at_verdict: round(at_verdict),
+            coverage_at_end: round(at_end),
+            eta_error_p90: error(leaking.eta_error[1]),
         }
     }
 
@@ -121,7 +126,8 @@ impl Figures {
             falls("recall of `confirmed`", was.confirmed_recall, self.confirmed_recall),
             rises("false alarms of `confirmed`", was.confirmed_false_clean, self.confirmed_false_clean),
             falls("precision of `confirmed`", was.confirmed_precision, self.confirmed_precision),
-            falls("coverage of the interval", was.coverage, self.coverage),
+            falls("coverage at the verdict", was.coverage_at_verdict, self.coverage_at_verdict),
+            falls("coverage at the last claim", was.coverage_at_end, self.coverage_at_end),
             rises("error of the time to exhaustion", was.eta_error_p90, self.eta_error_p90),
         ]
         .into_iter()

@@ -38,7 +38,7 @@ const NO_END_S: f64 = 1200.0;
 /// Standard errors of the slope on each side of the rate: of a full row, and how many more for each bucket that a row is
 /// short of. A row of 8 gets the 2.4 that Student's t has at 7 degrees of freedom; a full one less than t's 2.1, because
 /// the error is made from increments, whose scatter is larger than that about the line.
-const INTERVAL: (f64, f64) = (1.5, 0.12);
+const INTERVAL: (f64, f64) = (1.8, 0.08);
 
 /// Judges one process.
 ///
