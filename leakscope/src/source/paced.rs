@@ -1,9 +1,10 @@
 //! A source at a slower pace: what another one says in between is put together into one batch.
 //!
 //! A process is read often and told once: its newest reading, and all that happened to it. What came and went between two
-//! batches is not told at all, as nobody will ever ask for it. Start reading at [`Paced`].
+//! batches is not told at all, as nobody will ever ask for it. Of page faults, whose times are most of a recording where
+//! many processes are suspects, no more is told than a judge of their rhythm needs. Start reading at [`Paced`].
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::{Batch, Event, Reading, Source, SourceKind};
@@ -11,8 +12,10 @@ use crate::units::{Moment, ProcKey};
 
 /// A source is asked at least this often: what the kernel side has to say must not fill its ring.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
-/// Page faults of a process that are kept between two batches; a judge looks at fewer.
-const FAULTS_KEPT: usize = 1024;
+/// Page faults of a process that are told in each [`FAULTS_PERIOD`]: as many as the monitor looks at.
+const FAULTS_KEPT: usize = 256;
+/// How old the rhythm may be that is seen in them.
+const FAULTS_PERIOD: Duration = Duration::from_secs(300);
 /// OOM kills that are kept between two batches.
 const OOM_VICTIMS_KEPT: usize = 1024;
 
@@ -33,6 +36,8 @@ pub struct Paced<S> {
     events: Vec<Event>,
     /// Processes that were told of, so that their end is told as well. As many as the source knows.
     told: HashSet<ProcKey>,
+    /// Of which processes page faults were told: since when, how many, and whether some were left out since.
+    faults: HashMap<ProcKey, (Moment, usize, bool)>,
 }
 
 impl<S: Source> Paced<S> {
@@ -46,6 +51,7 @@ impl<S: Source> Paced<S> {
             readings: BTreeMap::new(),
             events: Vec::new(),
             told: HashSet::new(),
+            faults: HashMap::new(),
         }
     }
 
@@ -54,15 +60,34 @@ impl<S: Source> Paced<S> {
             self.note(event);
         }
         for mut reading in batch.readings.drain(..) {
+            self.thin(&mut reading, batch.at);
             if let Some(before) = self.readings.remove(&reading.key) {
                 let newer = std::mem::replace(&mut reading.faults, before.faults);
                 reading.faults.extend(newer);
-                let surplus = reading.faults.len().saturating_sub(FAULTS_KEPT);
-                reading.faults.drain(..surplus);
             }
             self.readings.insert(reading.key, reading);
         }
         self.batch = Some(batch);
+    }
+
+    /// Leaves page faults out that are too many; the first after them says that there is a gap.
+    fn thin(&mut self, reading: &mut Reading, at: Moment) {
+        if reading.faults.is_empty() {
+            return;
+        }
+        let (since, count, gap) = self.faults.entry(reading.key).or_insert((at, 0, false));
+        if at.since(*since) >= FAULTS_PERIOD {
+            (*since, *count) = (at, 0);
+        }
+        let room = FAULTS_KEPT - *count;
+        if room > 0
+            && let Some(first) = reading.faults.first_mut()
+        {
+            first.after_gap |= std::mem::take(gap);
+        }
+        *gap |= reading.faults.len() > room;
+        reading.faults.truncate(room);
+        *count += reading.faults.len();
     }
 
     fn note(&mut self, event: Event) {
@@ -70,10 +95,12 @@ impl<S: Source> Paced<S> {
             // What was read before is another program's, or nobody's.
             Event::Exec { key } => {
                 self.readings.remove(&key);
+                self.faults.remove(&key);
                 self.told.contains(&key) && !self.events.contains(&event)
             }
             Event::Exit { key, .. } => {
                 self.readings.remove(&key);
+                self.faults.remove(&key);
                 self.told.remove(&key)
             }
             Event::OomVictim { .. } => self.events.len() < OOM_VICTIMS_KEPT + self.told.len(),
@@ -148,7 +175,7 @@ mod tests {
         let step =
             FaultStep { after: Duration::ZERO, address_delta: 1, page_aligned: true, after_gap: false };
         let memory = Memory { anon: Bytes(anon), ..Memory::default() };
-        Reading { key: key(pid), memory, kernel: None, faults: vec![step; 600] }
+        Reading { key: key(pid), memory, kernel: None, faults: vec![step; 60] }
     }
 
     fn batch(millis: u64, readings: Vec<Reading>, events: Vec<Event>) -> Batch {
@@ -175,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_told_once_as_it_was_last_read_with_all_its_newest_faults() {
+    fn a_process_is_told_once_as_it_was_last_read_with_all_its_faults() {
         let batches = (0..9).map(|n| batch(n * 1000, vec![reading(7, n), reading(8, n)], Vec::new()));
         let told = paced(batches.collect(), Duration::from_secs(4));
         assert_eq!(told.iter().map(|batch| batch.at.0 / 1_000_000_000).collect::<Vec<_>>(), [0, 4, 8]);
@@ -183,7 +210,19 @@ mod tests {
             assert_eq!(batch.readings.len(), 2);
             assert!(batch.readings.iter().all(|reading| reading.memory.anon == Bytes(anon)));
         }
-        assert_eq!(told[1].readings[0].faults.len(), FAULTS_KEPT);
+        assert_eq!(told.iter().map(|batch| batch.readings[0].faults.len()).collect::<Vec<_>>(), [60, 196, 0]);
+    }
+
+    #[test]
+    fn page_faults_are_told_again_after_a_while_and_begin_with_a_gap() {
+        let batches = (0..=305).map(|n| batch(n * 1000, vec![reading(7, n)], Vec::new()));
+        let told = paced(batches.collect(), Duration::from_secs(1));
+        let faults = |second: usize| &told[second].readings[0].faults;
+        let counts: Vec<usize> =
+            (0..306).map(|second| faults(second).len()).filter(|count| *count > 0).collect();
+        assert_eq!(counts, [60, 60, 60, 60, 16, 60, 60, 60, 60, 16]);
+        assert!(faults(300)[0].after_gap && !faults(300)[1].after_gap && !faults(301)[0].after_gap);
+        assert!(!faults(0)[0].after_gap && !faults(4)[0].after_gap);
     }
 
     #[test]

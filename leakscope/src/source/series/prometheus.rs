@@ -1,7 +1,7 @@
 //! Prometheus' answer to a range query: a matrix of series of bytes.
 //!
 //! It is read as it comes, sample by sample: an answer of hundreds of megabytes takes no more memory than its longest
-//! word ([`guard`]). So a row may be told before the end shows that the answer is broken; whoever takes the rows hears of
+//! word (`guard`). So a row may be told before the end shows that the answer is broken; whoever takes the rows hears of
 //! it by the error that [`read`] ends with. Start reading at [`Answer`].
 
 use std::fmt;
