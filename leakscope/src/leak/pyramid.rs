@@ -163,8 +163,8 @@ impl Pyramid {
     pub(super) fn restart_finer_than(&mut self, width_limit_s: f64) {
         for (k, level) in self.levels.iter_mut().enumerate() {
             if width_s(k) < width_limit_s {
+                // What is pending stays: it is the time that the next wider level still has to be given.
                 level.len = 0;
-                level.pending = None;
                 level.reading = Reading::default();
             }
         }

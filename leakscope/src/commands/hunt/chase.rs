@@ -243,7 +243,8 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         // As they are now: dealing with the first takes its time.
         let findings: Vec<Finding> = keys.into_iter().filter_map(|key| self.monitor.finding(key)).collect();
         let any = !findings.is_empty();
-        if any && self.oom_choice.is_none() {
+        // The lab's report speaks of the lab: what else runs on the host is nobody's business who is shown it.
+        if any && self.oom_choice.is_none() && self.options.only.is_none() {
             self.oom_choice = oom_choice(&ProcRoot::default());
         }
         for finding in findings {
@@ -270,7 +271,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             let grows = self.options.is_about(key)
                 && self.monitor.process(key).is_some_and(|tracked| tracked.verdict.state.severity() > 0);
             let known = findings.iter().any(|finding| finding.key == key);
-            if known || (!grows && cleared.len() == CLEARED_SHOWN) {
+            if known || !self.options.is_about(key) || (!grows && cleared.len() == CLEARED_SHOWN) {
                 continue;
             }
             if let Some(finding) = self.monitor.finding(key) {

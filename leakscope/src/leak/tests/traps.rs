@@ -321,3 +321,12 @@ fn a_leak_of_shared_memory_stays_one_when_others_free_theirs() {
     let rate = watch.last().rate.expect("a rate").mean.0;
     assert!((rate / (100.0 * KB) - 1.0).abs() < 0.03, "{rate}");
 }
+
+/// Each of its samples comes after what would be a gap for a live host; no time may be lost over that.
+#[test]
+fn a_leak_that_is_read_every_fifteen_seconds_has_its_rate() {
+    let watch =
+        Watch::confirming_after(300).watch((0.0, 60.0 * MINUTE), 15.0, |s| 100.0 * MB + 50.0 * KB * s);
+    let rate = watch.last().rate.expect("it leaks").mean.0;
+    assert!((rate / (50.0 * KB) - 1.0).abs() < 0.03, "{rate}");
+}
