@@ -243,8 +243,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         // As they are now: dealing with the first takes its time.
         let findings: Vec<Finding> = keys.into_iter().filter_map(|key| self.monitor.finding(key)).collect();
         let any = !findings.is_empty();
-        // The lab's report speaks of the lab: what else runs on the host is nobody's business who is shown it.
-        if any && self.oom_choice.is_none() && self.options.only.is_none() {
+        if any && self.oom_choice.is_none() {
             self.oom_choice = oom_choice(&ProcRoot::default());
         }
         for finding in findings {
