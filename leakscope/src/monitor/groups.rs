@@ -62,10 +62,6 @@ pub struct Group {
     pub first: Identity,
     /// What is thought of the sum.
     pub verdict: Verdict,
-    /// When the sum was first suspected, since it last was not.
-    pub suspected_at: Option<Moment>,
-    /// When its leak was confirmed.
-    pub confirmed_at: Option<Moment>,
     workers: BTreeMap<ProcKey, Bytes>,
     /// How many were ever known.
     known: u64,
@@ -81,8 +77,6 @@ impl Group {
         Self {
             first,
             verdict: Verdict::learning(),
-            suspected_at: None,
-            confirmed_at: None,
             workers: BTreeMap::new(),
             known: 0,
             sum: Bytes::ZERO,
@@ -123,9 +117,6 @@ impl Group {
         self.verdict = self.detector.observe(&Sample { at, memory, host_shmem: None });
         // The sum begins at an arbitrary height, so where it would end says nothing.
         self.verdict.evidence.plateau = None;
-        let suspected = self.verdict.state.severity() >= State::Suspect.severity();
-        self.suspected_at = suspected.then(|| self.suspected_at.unwrap_or(at));
-        self.confirmed_at = self.verdict.confirmed.then(|| self.confirmed_at.unwrap_or(at));
     }
 }
 

@@ -156,38 +156,23 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         if !self.options.is_about(transition.key) {
             return;
         }
-        let (before, now) = (transition.from.severity(), transition.to.severity());
-        // Growing comes and goes; a suspicion that is raised or dropped is news.
-        if now.max(before) < State::Suspect.severity() || (now == before && !transition.confirmed) {
+        let Some(what) = news(transition.from, transition.to, transition.confirmed) else {
             let (pid, from, to) = (transition.key.pid, transition.from.name(), transition.to.name());
             self.ui.say_verbose(&format!("pid {pid}: {from}, now {to}"));
             return;
-        }
-        let Some(finding) = self.monitor.finding(transition.key) else { return };
-        let what = match (transition.confirmed, now > before) {
-            (true, _) => "leak confirmed".to_owned(),
-            (_, true) => format!("now {}", transition.to.name()),
-            (_, false) => format!("no longer {}: {}", transition.from.name(), transition.to.name()),
         };
+        let Some(finding) = self.monitor.finding(transition.key) else { return };
         self.tell(wall, format!("{} {what}{}", title(&finding.identity), growth(&finding)));
     }
 
     /// The same of a service, as long as none of its workers is told alone.
     fn note_service(&mut self, transition: &GroupTransition, wall: Timestamp) {
-        let (before, now) = (transition.from.severity(), transition.to.severity());
-        if now.max(before) < State::Suspect.severity() || (now == before && !transition.confirmed) {
-            return;
-        }
+        let Some(what) = news(transition.from, transition.to, transition.confirmed) else { return };
         let mut groups = self.monitor.groups();
         let Some(group) = groups.find(|group| group.first.key == transition.first) else { return };
         if !self.options.is_about_group(group) {
             return;
         }
-        let what = match (transition.confirmed, now > before) {
-            (true, _) => "leak confirmed".to_owned(),
-            (_, true) => format!("now {}", transition.to.name()),
-            (_, false) => format!("no longer {}: {}", transition.from.name(), transition.to.name()),
-        };
         let name = short_command_line(&group.first.cmdline, &group.first.comm);
         let rate = group.verdict.rate.map_or_else(String::new, |rate| format!(", +{}", rate.mean));
         let text =
@@ -349,6 +334,19 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             self.options.confirm.as_secs()
         )
     }
+}
+
+/// What is news of a verdict that changed, in words. Growing comes and goes; a suspicion that is raised or dropped is news.
+fn news(from: State, to: State, confirmed: bool) -> Option<String> {
+    let (before, now) = (from.severity(), to.severity());
+    if now.max(before) < State::Suspect.severity() || (now == before && !confirmed) {
+        return None;
+    }
+    Some(match (confirmed, now > before) {
+        (true, _) => "leak confirmed".to_owned(),
+        (_, true) => format!("now {}", to.name()),
+        (_, false) => format!("no longer {}: {}", from.name(), to.name()),
+    })
 }
 
 /// The process with the highest `oom_score` of the host, the first of several.
