@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::pyramid::{Level, width_s};
+use super::pyramid::{Bucket, Level, width_s};
 use super::signal::bytes;
 use super::{Evidence, State, Verdict};
 
@@ -18,7 +18,7 @@ impl Evidence {
         let reading = &levels[k].reading;
         let buckets = usize::from(reading.buckets);
         let window = f64::from(reading.buckets) * width_s(k);
-        let row = levels[k].row(|b| if reading.by_means { b.mean } else { b.min });
+        let row = levels[k].row(|b| if reading.by_means { b.mean() } else { b.min() });
         let last_third = thirds(&row[row.len().saturating_sub(buckets)..]);
         // Steps a reader can picture: the finest of at least a second whose memory spans the window.
         let spans =
@@ -46,7 +46,7 @@ impl Evidence {
 
 /// In how many of the last steps of level `k` that lie inside `window_s` the floor rose.
 fn rises(levels: &[Level], k: usize, window_s: f64) -> (u32, u32) {
-    let row = levels[k].row(|b| b.min);
+    let row = levels[k].row(Bucket::min);
     let inside = |i: &usize| (*i as f64) * width_s(k) <= window_s;
     let (mut rose, mut steps) = (0, 0);
     for (_, pair) in (1..).zip(row.windows(2).rev()).take_while(|(i, _)| inside(i)) {

@@ -3,7 +3,7 @@
 //! A reading is made each time a bucket of its level closes, and judged together with those of the other levels
 //! (`judge.rs`). Sizes are in pages of 4 KiB. Start reading at [`Reading::of`].
 
-use super::pyramid::{Level, width_s};
+use super::pyramid::{Bucket, Level, width_s};
 use super::trend::{Bend, Trend, bend, deepest_fall, slope, trend};
 
 /// Least number of buckets that statistics are made of.
@@ -97,12 +97,12 @@ impl Reading {
     /// Reads the buckets of `level`, which is level `k`.
     pub(super) fn of(level: &Level, k: usize, quantum: Quantum) -> Self {
         let mut reading = Self::default();
-        let floors = level.row(|b| b.min);
+        let floors = level.row(Bucket::min);
         let m = floors.len();
         if m < LEAST_FOR_FALLS {
             return reading;
         }
-        let peaks = level.row(|b| b.max);
+        let peaks = level.row(Bucket::max);
         let width = width_s(k);
         reading.floor_fell = narrow(deepest_fall(&floors));
         reading.fell = narrow(fall_from_peaks(&floors, &peaks));
@@ -112,7 +112,7 @@ impl Reading {
         if m < if k <= SHORT_ROWS_UPTO { SHORT_ROW } else { LEAST_BUCKETS } {
             return reading;
         }
-        let means = level.row(|b| b.mean);
+        let means = level.row(Bucket::mean);
         let whole = trend(&floors, quantum.variance);
         let (row, rises) = choose(&floors, &means, &whole, k, quantum);
         let buckets = |row: &[f64]| u8::try_from(row.len()).unwrap_or(u8::MAX);
