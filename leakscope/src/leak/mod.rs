@@ -4,6 +4,7 @@
 //! again gives the same verdicts. Start reading at [`Detector::observe`].
 
 mod cadence;
+mod cycles;
 mod detector;
 mod evidence;
 mod judge;
@@ -11,6 +12,7 @@ mod label;
 mod oom;
 mod pyramid;
 mod reading;
+mod scales;
 mod signal;
 mod trend;
 mod verdict;

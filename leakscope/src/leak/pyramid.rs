@@ -8,7 +8,8 @@
 use super::reading::Reading;
 
 /// Buckets that a level remembers.
-pub(super) const DEPTH: usize = 16;
+pub(super) const DEPTH: usize = BUCKETS as usize;
+const BUCKETS: u8 = 16;
 /// Levels; the widest bucket is 36 hours long.
 pub(super) const LEVELS: usize = 20;
 /// Length of a bucket of level 0, in seconds.
@@ -115,11 +116,16 @@ impl Level {
         row
     }
 
+    /// Where the next bucket goes.
+    pub(super) fn next(&self) -> usize {
+        usize::from(self.next)
+    }
+
     /// Enters a closed bucket, over the oldest when there are [`DEPTH`].
     pub(super) fn push(&mut self, bucket: Bucket) {
         self.ring[usize::from(self.next)] = bucket;
-        self.next = (self.next + 1) % DEPTH as u8;
-        self.len = (self.len + 1).min(DEPTH as u8);
+        self.next = (self.next + 1) % BUCKETS;
+        self.len = (self.len + 1).min(BUCKETS);
     }
 
     fn take_waiting(&mut self) -> Option<Bucket> {
