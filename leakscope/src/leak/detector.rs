@@ -203,7 +203,7 @@ impl Detector {
         let size = pages(value);
         let offset = size - origin.pages;
         let scales = self.scales();
-        let finding = judge(&scales, offset);
+        let finding = judge(&scales, offset, self.latch.tolerates());
         if let Finding::Clean { scale } = finding {
             let grown = f64::from(scales.reading(scale).grown);
             let mut verdict = self.clean(&scales, scale);

@@ -43,7 +43,9 @@ pub(super) enum Finding {
 /// Judges all time-scales; `now` is the value now, in pages from the levels' origin.
 ///
 /// How near the limit is has no say: a rise that bends is no leak because memory is short. Urgency is an axis of its own.
-pub(super) fn judge(scales: &Scales<'_>, now: f64) -> Finding {
+///
+/// A rise that is said to bend is let pass when its slope loses no more than `tolerated` over the row.
+pub(super) fn judge(scales: &Scales<'_>, now: f64, tolerated: f32) -> Finding {
     let mut held = false;
     let mut held_scale = None;
     let mut plateau = None;
@@ -61,7 +63,7 @@ pub(super) fn judge(scales: &Scales<'_>, now: f64) -> Finding {
         if !reading.rises {
             continue;
         }
-        if reading.bends {
+        if reading.bends && reading.lost > tolerated {
             held = true;
             held_scale = held_scale.or(Some(scale));
             plateau = plateau.or(Some(now + still_to_come(reading, scales.span_s(scale))));
@@ -150,6 +152,13 @@ impl Latch {
     /// Whether a leak was proved and not taken back.
     pub(super) const fn is_on(&self) -> bool {
         self.proved.is_some()
+    }
+
+    /// What a rise may lose of its slope over a row and still stand for the leak that was proved: for one that was
+    /// confirmed, a quarter. An exponential approach that loses a quarter ends four rows later at the earliest, and most
+    /// interpreters add something to a leak in their first minutes that dries up slowly.
+    pub(super) fn tolerates(&self) -> f32 {
+        if self.proved.is_some_and(|proof| proof.confirmed) { 0.25 } else { 0.0 }
     }
 
     /// Seconds since the proof, if there is one.
