@@ -50,6 +50,20 @@ fn a_leak_under_a_sawtooth_is_found_within_eight_periods() {
 }
 
 #[test]
+fn under_a_collector_the_reasons_count_its_cycles() {
+    let heap = |s: f64| 200.0 * MB + 80.0 * KB * s + sawtooth(s, 24.0, 80.0 * MB) + 20.0 * KB * noise(s);
+    let watch = Watch::confirming_after(60).watch((0.0, 20.0 * MINUTE), 0.25, heap);
+    let by_cycles =
+        watch.first(|v| v.state == State::Leaking && v.evidence.cycles).expect("told by its cycles");
+    let reasons = by_cycles.verdict.reasons();
+    assert_eq!(reasons[0], "held more after 7 of 7 falls than after the one before, one each 24 s");
+    // Once the collector rests, its cycles say nothing more.
+    let rests = |s: f64| heap(s.min(300.0));
+    let watch = Watch::confirming_after(60).watch((0.0, 10.0 * MINUTE), 0.25, rests);
+    assert!(watch.ever(State::Leaking) && watch.last().state.severity() == 0, "{:?}", watch.last());
+}
+
+#[test]
 fn a_warm_up_that_approaches_its_end_is_held_and_its_end_foretold() {
     let heap = |s: f64| 50.0 * MB + 200.0 * MB * (1.0 - (-s / 90.0).exp()) + 4.0 * KB * noise(s);
     let watch = Watch::confirming_after(60).watch((0.0, 30.0 * MINUTE), 0.25, heap);
