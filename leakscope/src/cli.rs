@@ -71,6 +71,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Judge series that somebody else recorded: CSV, monitoring logs, Prometheus
     Analyze(AnalyzeArgs),
+    /// Show which rule protects which process that lives now; signals nobody
+    Rules(RulesArgs),
     /// Say what this kernel, these privileges and this build can do, and how to get the rest
     Doctor(DoctorArgs),
     /// Run the lab: a leaking cache service and a legitimate app; hunts, kills the right one, writes the report
@@ -178,6 +180,9 @@ pub struct ProtectArgs {
     /// Never kill a process whose command line matches
     #[arg(help_heading = PROTECTION, long = "protect", value_name = "REGEX")]
     pub protect_cmds: Vec<String>,
+    /// Read protections from this file instead of /etc/leakscope/config.toml
+    #[arg(help_heading = PROTECTION, long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// How a kill goes.
@@ -274,6 +279,31 @@ pub struct KillArgs {
     /// How the kill goes.
     #[command(flatten)]
     pub grace: GraceArgs,
+    /// Who must not be killed.
+    #[command(flatten)]
+    pub protect: ProtectArgs,
+    /// Table or JSON.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `leakscope rules`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The configuration file protects whoever matches all that a rule names; a key that is not known is an error:
+
+  [[protect]]
+  name = \"database\"                # told in the report, as is the reason
+  reason = \"fail over first\"
+  cmd = \"postgres.* -D /srv/db\"    # a regular expression, anywhere in the whole command line
+  exe = \"/usr/lib/postgresql/15/bin/postgres\"
+  unit = \"postgresql\"              # a systemd unit; without an ending, a service
+  cgroup = \"/system.slice\"         # this cgroup and those below it
+  user = \"postgres\"                # a name or a number
+
+  [[protect]]
+  pidfile = \"/run/app.pid\"         # alone: whom the file names, read anew before each signal")]
+pub struct RulesArgs {
     /// Who must not be killed.
     #[command(flatten)]
     pub protect: ProtectArgs,

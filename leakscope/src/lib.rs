@@ -12,6 +12,7 @@
 
 pub mod action;
 pub mod commands;
+pub mod config;
 pub mod fault;
 pub mod leak;
 pub mod monitor;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use leakscope::commands::analyze::Analyst;
 use leakscope::commands::present::{self, Destination, Terms};
-use leakscope::commands::{Interrupt, demo, doctor, hunt, kill, lab, record, watch};
+use leakscope::commands::{Interrupt, demo, doctor, hunt, kill, lab, record, rules, watch};
 use leakscope::fault::Remedy;
 use leakscope::leak::Thresholds;
 use leakscope::monitor::{Config, Monitor};
@@ -19,7 +19,7 @@ use leakscope::units::Pid;
 
 use crate::cli::{
     AnalyzeArgs, Command, DemoArgs, DoctorArgs, HuntArgs, KillArgs, ObserveArgs, Output, RecordArgs,
-    ReplayArgs, SourceChoice, Tracepoints, USUAL_QUERY, WatchArgs,
+    ReplayArgs, RulesArgs, SourceChoice, Tracepoints, USUAL_QUERY, WatchArgs,
 };
 
 /// Nothing is leaking now, or the death is verified.
@@ -38,6 +38,7 @@ pub async fn run(command: Command, ui: &mut Ui) -> anyhow::Result<u8> {
         Command::Record(args) => record(args, ui).await,
         Command::Replay(args) => replay(args, ui).await,
         Command::Analyze(args) => analyze(args, ui).await,
+        Command::Rules(args) => rules(&args, ui),
         Command::Doctor(args) => doctor(&args, ui).await,
         Command::Demo(args) => demo(args, ui).await,
     }?;
@@ -165,6 +166,15 @@ fn tell(analysis: &Analysis, format: Output, ui: &mut Ui) -> anyhow::Result<u8> 
     let text = if format == Output::Json { analysis.to_json()? } else { analysis.to_text() };
     ui.out(&text);
     Ok(if analysis.verdict == HostVerdict::Leak { REMAINS } else { DONE })
+}
+
+fn rules(args: &RulesArgs, ui: &mut Ui) -> anyhow::Result<u8> {
+    let (protections, config) = args.protect.protections()?;
+    let config = config.map(|file| file.display().to_string());
+    let caught = rules::examine(&ProcRoot::default(), &protections, config)
+        .fix("mount /proc, or run leakscope where it is")?;
+    ui.out(&rules::show(&caught, args.format.format == Output::Json, ui)?);
+    Ok(DONE)
 }
 
 async fn doctor(args: &DoctorArgs, ui: &mut Ui) -> anyhow::Result<u8> {

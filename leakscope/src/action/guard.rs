@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use super::outcome::Check;
+use super::rule::Rule;
 use crate::process::{Identity, PidfileProblem, ProcRoot, pidfile_process, read_pidfile};
 use crate::units::Pid;
 
@@ -50,6 +51,7 @@ const MULTI_CALL: [&str; 3] = ["busybox", "toybox", "coreutils"];
 pub struct Protections {
     patterns: Vec<Regex>,
     pidfiles: Vec<PathBuf>,
+    rules: Vec<Rule>,
 }
 
 impl Protections {
@@ -68,6 +70,13 @@ impl Protections {
         self
     }
 
+    /// Adds rules of a configuration file.
+    #[must_use]
+    pub fn rules(mut self, rules: impl IntoIterator<Item = Rule>) -> Self {
+        self.rules.extend(rules);
+        self
+    }
+
     /// Checks every rule. A process may be killed only when all of them passed.
     pub fn check(&self, proc: &ProcRoot, who: &Identity) -> Vec<Check> {
         let mut checks = vec![init(proc, who), kernel_thread(who)];
@@ -76,7 +85,30 @@ impl Protections {
         checks.push(infrastructure(who));
         checks.extend(self.patterns.iter().map(|pattern| matched(pattern, who)));
         checks.extend(self.pidfiles.iter().map(|file| named(proc, file, who)));
+        checks.extend(self.rules.iter().map(|rule| rule.check(who)));
         checks
+    }
+
+    /// What each rule is called, in the order of [`Self::check`].
+    pub fn names(&self) -> Vec<String> {
+        let always = [
+            "init",
+            "kernel-thread",
+            "self",
+            "ancestor",
+            "session-leader",
+            "oom-score-adj",
+            "infrastructure",
+        ];
+        let patterns = self.patterns.iter().map(|pattern| format!("protect {pattern}"));
+        let pidfiles = self.pidfiles.iter().map(|file| format!("protect-pidfile {}", file.display()));
+        let rules = self.rules.iter().map(|rule| format!("config {}", rule.name));
+        always.map(str::to_owned).into_iter().chain(patterns).chain(pidfiles).chain(rules).collect()
+    }
+
+    /// The checks with the names of their rules.
+    pub fn check_each(&self, proc: &ProcRoot, who: &Identity) -> impl Iterator<Item = (String, Check)> {
+        self.names().into_iter().zip(self.check(proc, who))
     }
 }
 
@@ -115,25 +147,33 @@ fn kernel_thread(who: &Identity) -> Check {
     Check::new("kernel-thread", !who.kernel_thread, detail)
 }
 
-fn own_and_ancestors(proc: &ProcRoot, who: &Identity) -> [Check; 2] {
+fn own_and_ancestors(proc: &ProcRoot, who: &Identity) -> [Check; 3] {
     let chain = proc.own_pid().and_then(|own| {
         let mut ancestors = proc.ancestors(own);
         // A parent that ends while the chain is followed hands its children on: another look finds the new chain.
         for _ in 0..2 {
             ancestors = ancestors.or_else(|_| proc.ancestors(own));
         }
-        Ok((own, ancestors?))
+        Ok((own, ancestors?, proc.session(own)?))
     });
     match chain {
-        Ok((own, ancestors)) => {
+        Ok((own, ancestors, session)) => {
             let itself = who.key.pid == own;
             let above = ancestors.contains(&who.key.pid);
             let own_detail = if itself { "leakscope itself" } else { "not leakscope itself" };
             let above_detail =
                 if above { "leakscope was started from it" } else { "leakscope was not started from it" };
-            [Check::new("self", !itself, own_detail), Check::new("ancestor", !above, above_detail)]
+            // Often an ancestor, and not so where leakscope was put in the background by a shell that has gone on.
+            let leads = who.key.pid == session;
+            let leads_detail =
+                if leads { "it leads leakscope's session" } else { "does not lead leakscope's session" };
+            [
+                Check::new("self", !itself, own_detail),
+                Check::new("ancestor", !above, above_detail),
+                Check::new("session-leader", !leads, leads_detail),
+            ]
         }
-        Err(error) => ["self", "ancestor"].map(|name| {
+        Err(error) => ["self", "ancestor", "session-leader"].map(|name| {
             Check::new(
                 name,
                 false,

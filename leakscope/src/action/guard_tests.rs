@@ -36,11 +36,12 @@ fn an_ordinary_service_is_not_protected() {
 #[test]
 fn each_rule_refuses_by_its_name() {
     type Change = fn(&mut Identity);
-    let table: [(&str, Change); 6] = [
+    let table: [(&str, Change); 7] = [
         ("init", |who| who.key.pid = Pid(1)),
         ("kernel-thread", |who| who.kernel_thread = true),
         ("self", |who| who.key.pid = Pid(90)),
         ("ancestor", |who| who.key.pid = Pid(80)),
+        ("session-leader", |who| who.key.pid = Pid(1)),
         ("oom-score-adj", |who| who.oom_score_adj = -1000),
         ("infrastructure", |who| who.exe.as_mut().unwrap().path = "/usr/sbin/sshd".into()),
     ];
@@ -105,7 +106,10 @@ fn the_first_process_of_a_pid_namespace_may_go_only_when_it_is_alone() {
 fn when_leakscopes_own_parents_cannot_be_read_nothing_is_killed() {
     let fake = host();
     std::fs::remove_dir_all(fake.path("80")).unwrap();
-    assert_eq!(refused(&Protections::default(), &fake, &identity(42)), ["self", "ancestor"]);
+    assert_eq!(
+        refused(&Protections::default(), &fake, &identity(42)),
+        ["self", "ancestor", "session-leader"]
+    );
 }
 
 #[test]
@@ -140,4 +144,24 @@ fn a_stale_pid_file_protects_only_what_may_be_its_service_started_again() {
     assert!(refused(&protections, &fake, &who).is_empty(), "it ran before the file was written");
     who.key.start = Ticks((since_boot + 60) * 100);
     assert_eq!(refused(&protections, &fake, &who), ["protect-pidfile"]);
+}
+
+#[test]
+fn every_check_has_the_name_of_its_rule() {
+    let config = crate::config::parse(
+        Path::new("/c.toml"),
+        "[[protect]]\nname = 'cache'\nuser = '1000'\n[[protect]]\npidfile = '/run/x.pid'\n",
+    );
+    let config = config.unwrap();
+    let protections = Protections::default()
+        .patterns([Regex::new("x.*y").unwrap()])
+        .pidfiles(config.pidfiles)
+        .rules(config.rules);
+    let named: Vec<_> = protections.check_each(&host().root(), &identity(42)).collect();
+    assert_eq!(named.len(), protections.check(&host().root(), &identity(42)).len());
+    for (name, check) in &named {
+        assert_eq!(name.split(' ').next(), Some(check.check));
+    }
+    let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names[7..], ["protect x.*y", "protect-pidfile /run/x.pid", "config \"cache\" (/c.toml:1)"]);
 }

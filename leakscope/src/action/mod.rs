@@ -8,6 +8,7 @@ mod guard;
 mod kill;
 mod memory;
 mod outcome;
+mod rule;
 mod successor;
 mod victim;
 
@@ -16,4 +17,5 @@ pub use guard::Protections;
 pub use kill::{KillOptions, end, kill};
 pub use memory::{MemoryReturn, moved};
 pub use outcome::{Bystander, Check, Outcome, OutcomeKind, Sent};
+pub use rule::Rule;
 pub use victim::{Refusal, Victim};

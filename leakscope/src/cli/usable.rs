@@ -1,11 +1,13 @@
 //! From arguments as typed to options as usable: the one conversion, with the errors that only it can find.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use leakscope::action::{KillOptions, Protections};
 use leakscope::commands::hunt::{self, KillMode};
 use leakscope::commands::kill;
 use leakscope::commands::present::{Destination, Terms};
+use leakscope::config;
 use leakscope::fault::Remedy;
 use leakscope::leak::Thresholds;
 use leakscope::process::{ProcRoot, Selector};
@@ -95,17 +97,26 @@ impl KillArgs {
     }
 }
 
+impl ProtectArgs {
+    /// Who must not be killed, and the configuration file that says so as well.
+    pub fn protections(&self) -> anyhow::Result<(Protections, Option<PathBuf>)> {
+        let config = config::load(self.config.as_deref())?;
+        let protections = Protections::default()
+            .patterns(regexes("--protect", &self.protect_cmds)?)
+            .pidfiles(self.protect_pidfiles.iter().cloned().chain(config.pidfiles))
+            .rules(config.rules);
+        Ok((protections, config.file))
+    }
+}
+
 impl GraceArgs {
     /// How a kill goes, and who must not be killed.
     pub fn options(&self, protect: &ProtectArgs) -> anyhow::Result<KillOptions> {
-        let patterns = regexes("--protect", &protect.protect_cmds)?;
         Ok(KillOptions {
             grace: self.grace,
             escalate: !self.no_escalate,
             dry_run: self.dry_run,
-            protections: Protections::default()
-                .patterns(patterns)
-                .pidfiles(protect.protect_pidfiles.iter().cloned()),
+            protections: protect.protections()?.0,
             ..KillOptions::default()
         })
     }

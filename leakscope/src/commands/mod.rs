@@ -10,6 +10,7 @@ pub mod kill;
 pub mod lab;
 pub mod present;
 pub mod record;
+pub mod rules;
 pub mod watch;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};

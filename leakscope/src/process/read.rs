@@ -210,6 +210,14 @@ impl ProcRoot {
         Ok(Pid(pid))
     }
 
+    /// The session that a process belongs to: the pid of the process that began it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn session(&self, pid: Pid) -> io::Result<Pid> {
+        Ok(number(stat(&self.open(pid)?)?.session))
+    }
+
     /// A process's parent, the parent's parent, and so on, up to the first process.
     ///
     /// # Errors

@@ -42,7 +42,9 @@ pub use markdown::to_markdown;
 pub use printable::{Line, Printable, Span, command_line, short_command_line};
 pub use service::Service;
 pub use table::{Cell, Column, Fit, Mark, Style, Table, cut};
-pub use tables::{DoctorLine, Health, candidates_table, checks_table, doctor_table};
+pub use tables::{
+    DoctorLine, Health, RuledProcess, candidates_table, checks_table, doctor_table, rules_table,
+};
 pub use text::to_text;
 pub use watch::{SelfCost, WatchLine, WatchProcess};
 pub use write::{WriteError, Written, check_report_place, write_report};

@@ -1,9 +1,12 @@
 //! The tables that reports and commands share: candidates, a kill's checks, what doctor found.
 
+use serde::Serialize;
+
 use super::incident::Candidate;
-use super::printable::{Line, Printable, Span};
+use super::printable::{Line, Printable, Span, short_command_line};
 use super::table::{Cell, Column, Fit, Mark, Table};
 use crate::action::Check;
+use crate::units::{Pid, Ticks};
 
 /// Characters of a command line that a table holds; Markdown and HTML cut no cells.
 const NAME_LENGTH: usize = 200;
@@ -110,6 +113,46 @@ pub fn doctor_table(lines: &[DoctorLine]) -> Table {
             Column::new("DETAIL").fit(Fit::Wrap(20)).keep(1),
         ],
         rows: lines.iter().map(row).collect(),
+        rule: false,
+    }
+}
+
+/// A process that is protected, and by what.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuledProcess {
+    /// Its pid.
+    pub pid: Pid,
+    /// The start time that makes the pid unique.
+    pub start_time_ticks: Ticks,
+    /// Its name of at most 15 bytes.
+    pub comm: String,
+    /// Its arguments.
+    pub cmdline: Vec<String>,
+    /// The rules that catch it.
+    pub rules: Vec<Check>,
+}
+
+/// Who is protected by which rule.
+pub fn rules_table(processes: &[RuledProcess]) -> Table {
+    let row = |process: &RuledProcess| {
+        let name = short_command_line(&process.cmdline, &process.comm);
+        let rules: Vec<&str> = process.rules.iter().map(|check| check.check).collect();
+        let why: Vec<&str> = process.rules.iter().map(|check| check.detail.as_str()).collect();
+        vec![
+            process.pid.to_string().into(),
+            Line(vec![Span::Code(Printable::limited(&name, NAME_LENGTH))]).into(),
+            rules.join(", ").into(),
+            why.join("; ").into(),
+        ]
+    };
+    Table {
+        columns: vec![
+            Column::number("PID"),
+            Column::new("PROCESS").fit(Fit::Cut(12)),
+            Column::new("RULE").fit(Fit::Wrap(14)),
+            Column::new("WHY").fit(Fit::Wrap(18)).keep(1),
+        ],
+        rows: processes.iter().map(row).collect(),
         rule: false,
     }
 }
