@@ -229,6 +229,9 @@ pub struct HuntArgs {
     /// Where the incident report goes when a leak is confirmed
     #[arg(long, value_name = "FILE", default_value = "/tmp/incident-report.txt")]
     pub report: PathBuf,
+    /// Keep what is read of each confirmed leak (status, mappings, limits, its growth) in a folder in this directory
+    #[arg(long, value_name = "DIR")]
+    pub evidence: Option<PathBuf>,
     /// Write no report
     #[arg(long, conflicts_with = "report")]
     pub no_report: bool,

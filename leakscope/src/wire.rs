@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use leakscope::commands::analyze::Analyst;
 use leakscope::commands::present::{self, Destination, Terms};
-use leakscope::commands::{Interrupt, demo, doctor, hunt, kill, lab, record, rules, watch};
+use leakscope::commands::{Interrupt, bundle, demo, doctor, hunt, kill, lab, record, rules, watch};
 use leakscope::fault::Remedy;
 use leakscope::leak::Thresholds;
 use leakscope::monitor::{Config, Monitor};
@@ -52,6 +52,9 @@ async fn hunt(args: HuntArgs, ui: &mut Ui) -> anyhow::Result<u8> {
     let destination = args.destination();
     if let Some(destination) = &destination {
         check_report_place(&destination.path)?;
+    }
+    if let Some(directory) = &options.evidence {
+        bundle::prepare(directory)?;
     }
     let mut monitor = monitor(&args.observe, options.confirm, ui)?;
     let hunted = hunt::run(&mut monitor, &options, ui, &mut |_, _| Ok(())).await?;

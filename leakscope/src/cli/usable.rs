@@ -63,6 +63,7 @@ impl HuntArgs {
                 (true, true) => KillMode::Yes,
             },
             how: self.grace.options(&self.protect)?,
+            evidence: self.evidence.clone(),
             only: None,
         })
     }

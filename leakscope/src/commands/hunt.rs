@@ -8,7 +8,8 @@ mod chase;
 mod killing;
 mod timeline;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -16,7 +17,7 @@ use jiff::Timestamp;
 use crate::action::{KillOptions, Outcome};
 use crate::monitor::{Finding, Group, Monitor, Tick};
 use crate::process::Directory;
-use crate::report::OomChoice;
+use crate::report::{AnatomyLine, OomChoice};
 use crate::source::{HostMemory, Lost, Source, SourceKind};
 use crate::ui::Ui;
 use crate::units::{Pid, ProcKey};
@@ -46,6 +47,8 @@ pub struct Options {
     pub kill: KillMode,
     /// How a kill goes, and who must not be killed.
     pub how: KillOptions,
+    /// Where the evidence of each confirmed leak is kept; nowhere unless that was asked for.
+    pub evidence: Option<PathBuf>,
     /// The hunt is about these processes only, whatever else is watched: the lab's guard against accusing or killing what
     /// it did not start. `None` is everybody.
     pub only: Option<BTreeSet<Pid>>,
@@ -84,6 +87,8 @@ pub struct Hunted {
     pub findings: Vec<Finding>,
     /// Services whose workers grow together, the confirmed ones first.
     pub groups: Vec<Group>,
+    /// What the confirmed leaks consisted of.
+    pub anatomies: BTreeMap<ProcKey, AnatomyLine>,
     /// What was done.
     pub actions: Vec<(ProcKey, Outcome)>,
     /// Confirmed leaks whose process ended by itself, or became another program.

@@ -1,6 +1,7 @@
 //! The commands: each takes its options as values and a source, and gives back what came of it.
 
 pub mod analyze;
+pub mod bundle;
 pub mod demo;
 pub mod doctor;
 mod foreign;

@@ -171,7 +171,14 @@ fn hunt(hunted: &Hunted) -> Hunt {
         lost_events: hunted.lost.total(),
         lost: LossLine::of(&hunted.lost),
         verdict: if hunted.leak_confirmed() { HostVerdict::Leak } else { HostVerdict::Clean },
-        suspects: hunted.findings.iter().map(suspect).collect(),
+        suspects: hunted
+            .findings
+            .iter()
+            .map(|finding| {
+                let anatomy = hunted.anatomies.get(&finding.key).cloned();
+                Suspect { anatomy, ..suspect(finding) }
+            })
+            .collect(),
         services: hunted.groups.iter().map(service).collect(),
         actions: hunted.actions.iter().map(|(_, outcome)| outcome.clone()).collect(),
         report: None,
@@ -197,7 +204,8 @@ fn service(group: &Group) -> Service {
     }
 }
 
-fn suspect(finding: &Finding) -> Suspect {
+/// A finding as the JSON object names it.
+pub(super) fn suspect(finding: &Finding) -> Suspect {
     Suspect {
         suspected_after: finding.suspected_after,
         confirmed_after: finding.confirmed_after,

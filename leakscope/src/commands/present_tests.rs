@@ -50,6 +50,7 @@ fn finding() -> Finding {
 
 fn hunted(actions: Vec<Outcome>) -> Hunted {
     Hunted {
+        anatomies: Default::default(),
         started: date(1000),
         finished: date(1200),
         observed: Duration::from_secs(200),

@@ -3,6 +3,7 @@
 //! Every reader is rooted at a path, so that tests make their own /proc and cgroup trees. A process that vanishes
 //! while it is read is normal: ask [`vanished`]. Start reading at [`ProcRoot::identify`].
 
+mod anatomy;
 mod cgroup;
 mod directory;
 mod identity;
@@ -15,6 +16,7 @@ mod select;
 pub(crate) mod testing;
 mod users;
 
+pub use anatomy::{Anatomy, Mapped, Mappings};
 pub use cgroup::Membership;
 pub use directory::{Directory, LiveDirectory};
 pub use identity::{Difference, Exe, Identity, Owner};

@@ -254,7 +254,7 @@ impl ProcRoot {
             .checked_add(Duration::from_secs(boot) + start.moment().since(Default::default()))
     }
 
-    fn open(&self, pid: Pid) -> io::Result<OwnedFd> {
+    pub(super) fn open(&self, pid: Pid) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(openat(CWD, self.path.join(pid.to_string()), flags, Mode::empty())?)
     }
@@ -284,14 +284,18 @@ fn bytes(dir: &OwnedFd, name: &str) -> io::Result<Vec<u8>> {
     beginning(dir, name, MAX_READ)
 }
 
-fn beginning(dir: &OwnedFd, name: &str, most: u64) -> io::Result<Vec<u8>> {
-    let file = std::fs::File::from(openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
+pub(super) fn open_in(dir: &OwnedFd, name: &str) -> io::Result<std::fs::File> {
+    Ok(openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?.into())
+}
+
+pub(super) fn beginning(dir: &OwnedFd, name: &str, most: u64) -> io::Result<Vec<u8>> {
+    let file = open_in(dir, name)?;
     let mut content = Vec::new();
     file.take(most).read_to_end(&mut content)?;
     Ok(content)
 }
 
-fn stat(dir: &OwnedFd) -> io::Result<Stat> {
+pub(super) fn stat(dir: &OwnedFd) -> io::Result<Stat> {
     Stat::from_read(bytes(dir, "stat")?.as_slice()).map_err(invalid)
 }
 

@@ -14,6 +14,7 @@ use crate::process::{Identity, Owner};
 use crate::source::{KernelCounts, SourceKind};
 use crate::units::{Bytes, BytesPerSec, Pid, ProcKey, Ticks};
 
+use super::anatomy::AnatomyLine;
 use super::counts::{CallsLine, LossLine, RssLine};
 use super::json;
 use super::service::Service;
@@ -127,6 +128,8 @@ pub struct Suspect {
     pub cadence: Option<Cadence>,
     /// Why no rhythm is known, where none is.
     pub cadence_unknown: Option<String>,
+    /// What it consisted of when its leak was confirmed; `None` where that was not read.
+    pub anatomy: Option<AnatomyLine>,
     /// Where in the code it grew, the largest share first; `None` where that was not looked at.
     #[serde(rename = "where")]
     pub places: Option<Vec<Place>>,
@@ -157,6 +160,7 @@ impl Suspect {
             kernel: None,
             cadence: None,
             cadence_unknown: None,
+            anatomy: None,
             places: None,
         }
     }

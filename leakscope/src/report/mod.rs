@@ -6,6 +6,7 @@
 //! Whatever a process calls itself becomes [`Printable`] before it is shown. Pure but for `write.rs`.
 
 mod analysis;
+mod anatomy;
 mod compose;
 mod counts;
 mod document;
@@ -28,6 +29,7 @@ mod watch;
 mod write;
 
 pub use analysis::{Analysis, SeriesReport, TransitionLine};
+pub use anatomy::{AnatomyLine, MappingLine};
 pub use compose::compose;
 pub use counts::{CallLine, CallsLine, FlowLine, LossLine, RemapLine, RssLine};
 pub use document::{Block, Chart, Document, Section};

@@ -4,18 +4,18 @@
 //! reading at [`Chase::until_over`].
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::timeline::Timeline;
 use super::{EveryTick, Hunted, KillMode, Options};
 use crate::action::Outcome;
-use crate::commands::{Interrupt, counted, title};
+use crate::commands::{Interrupt, bundle, counted, title};
 use crate::leak::{Limit, State, TimeToOom};
 use crate::monitor::{Finding, Group, GroupTransition, Monitor, Tick, Transition};
-use crate::process::{Directory, ProcRoot};
-use crate::report::{OomChoice, short_command_line};
+use crate::process::{Directory, Limits, ProcRoot};
+use crate::report::{AnatomyLine, OomChoice, short_command_line};
 use crate::source::Source;
 use crate::ui::Ui;
 use crate::units::{Moment, ProcKey};
@@ -40,6 +40,7 @@ pub(super) struct Chase<'a, S, D> {
     dealt_with: BTreeSet<ProcKey>,
     /// Confirmed leaks that became another program.
     pub(super) became_another: BTreeSet<ProcKey>,
+    anatomies: BTreeMap<ProcKey, AnatomyLine>,
     pub(super) actions: Vec<(ProcKey, Outcome)>,
     /// Whose limit was told to be near.
     warned: BTreeSet<ProcKey>,
@@ -64,6 +65,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             confirmed: Vec::new(),
             dealt_with: BTreeSet::new(),
             became_another: BTreeSet::new(),
+            anatomies: BTreeMap::new(),
             actions: Vec::new(),
             warned: BTreeSet::new(),
             oom_choice: None,
@@ -235,6 +237,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             self.dealt_with.insert(finding.key);
             self.became_another.remove(&finding.key);
             self.confirmed.push(finding.clone());
+            self.gather_evidence(&finding);
             if self.options.kill != KillMode::Never {
                 self.kill(finding).await?;
             }
@@ -243,6 +246,33 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             }
         }
         Ok(any)
+    }
+
+    /// Reads what the process consists of while it is there, and keeps it where that was asked for. What cannot be read
+    /// or written does not stop the hunt.
+    fn gather_evidence(&mut self, finding: &Finding) {
+        let root = ProcRoot::default();
+        let cgroup = Limits::discover(&root)
+            .and_then(|limits| Ok(limits.directory(&root.membership(finding.key.pid)?)))
+            .unwrap_or_default();
+        let anatomy = match root.anatomy(finding.key, cgroup.as_deref()) {
+            Ok(anatomy) => anatomy,
+            Err(error) => {
+                self.ui.say_verbose(&format!("{}: no evidence was read: {error}", title(&finding.identity)));
+                return;
+            }
+        };
+        let mut line = AnatomyLine::from(&anatomy);
+        if let Some(directory) = &self.options.evidence {
+            match bundle::write(directory, finding, &anatomy) {
+                Ok(folder) => {
+                    self.ui.say(&format!("evidence: {}", folder.display()));
+                    line.evidence = Some(folder.display().to_string());
+                }
+                Err(error) => self.ui.say(&format!("no evidence was kept: {error:#}")),
+            }
+        }
+        self.anatomies.insert(finding.key, line);
     }
 
     pub(super) fn finish(mut self) -> Hunted {
@@ -279,6 +309,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             lost: self.monitor.lost().clone(),
             findings,
             groups,
+            anatomies: self.anatomies,
             actions: self.actions,
             ended,
             cleared,

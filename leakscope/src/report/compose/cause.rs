@@ -29,6 +29,9 @@ pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
             section.say(format!("The size and the rhythm of its entries are not known: {why}."));
         }
         section.say(kinds(suspect));
+        if let Some(line) = suspect.anatomy.as_ref().and_then(super::anatomy::sentence) {
+            section.say(line);
+        }
         if let Some(kernel) = &suspect.kernel {
             section.say(counts(kernel));
         }

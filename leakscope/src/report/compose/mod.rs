@@ -3,6 +3,7 @@
 //! A sentence stands only where its evidence does: it begins with an `if let`, and a figure that was not measured is
 //! marked as an estimate. One file for each section that needs room. Start reading at [`compose`].
 
+mod anatomy;
 mod cause;
 mod identification;
 mod impact;

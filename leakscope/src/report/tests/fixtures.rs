@@ -77,6 +77,7 @@ pub fn lab() -> Incident {
 
 pub fn suspect() -> Suspect {
     Suspect {
+        anatomy: None,
         pid: LEAKER.pid,
         start_time_ticks: LEAKER.start,
         comm: "python3".to_owned(),
