@@ -13,6 +13,7 @@ use clap::builder::ArgPredicate;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use recorded::{AnalyzeArgs, RecordArgs, ReplayArgs, USUAL_QUERY};
+pub use usable::restraints;
 
 const SELECTION: &str = "Selection (repeatable; any of one kind, and all kinds given)";
 const PROTECTION: &str = "Protection (repeatable)";
@@ -71,6 +72,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Judge series that somebody else recorded: CSV, monitoring logs, Prometheus
     Analyze(AnalyzeArgs),
+    /// Undo what --action freeze and --action throttle did
+    Undo(UndoArgs),
     /// Show which rule protects which process that lives now; signals nobody
     Rules(RulesArgs),
     /// Say what this kernel, these privileges and this build can do, and how to get the rest
@@ -215,10 +218,13 @@ pub struct HuntArgs {
     #[arg(long, value_name = "D", value_parser = confirm)]
     pub confirm: Option<Duration>,
     /// Kill what is confirmed; asks before each kill
-    #[arg(long)]
+    #[arg(long, group = "acts")]
     pub kill: bool,
-    /// Do not ask before a kill
-    #[arg(long, requires = "kill")]
+    /// Do this to what is confirmed instead of a kill; asks before each
+    #[arg(long, value_enum, value_name = "ACTION", group = "acts")]
+    pub action: Option<ActionChoice>,
+    /// Do not ask before a kill, or the action
+    #[arg(long, requires = "acts")]
     pub yes: bool,
     /// How a kill goes.
     #[command(flatten)]
@@ -241,6 +247,17 @@ pub struct HuntArgs {
     /// Do not stop at the first confirmed leak
     #[arg(long)]
     pub all: bool,
+}
+
+/// What is done to a confirmed leak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ActionChoice {
+    /// Kill it, as --kill.
+    Kill,
+    /// Stop it: the freezer of its own cgroup, or SIGSTOP. leakscope undo lets it go on.
+    Freeze,
+    /// Set memory.high of its own cgroup (v2) to what it holds. leakscope undo lifts it.
+    Throttle,
 }
 
 /// The report's form.
@@ -285,6 +302,20 @@ pub struct KillArgs {
     /// Who must not be killed.
     #[command(flatten)]
     pub protect: ProtectArgs,
+    /// Table or JSON.
+    #[command(flatten)]
+    pub format: FormatArgs,
+}
+
+/// `leakscope undo`.
+#[derive(Debug, Args)]
+pub struct UndoArgs {
+    /// Of these processes [default: of all]
+    #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pids: Vec<u32>,
+    /// Only show what there is to undo
+    #[arg(long)]
+    pub list: bool,
     /// Table or JSON.
     #[command(flatten)]
     pub format: FormatArgs,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use leakscope::commands::analyze::Analyst;
 use leakscope::commands::present::{self, Destination, Terms};
-use leakscope::commands::{Interrupt, bundle, demo, doctor, hunt, kill, lab, record, rules, watch};
+use leakscope::commands::{Interrupt, bundle, demo, doctor, hunt, kill, lab, record, rules, undo, watch};
 use leakscope::fault::Remedy;
 use leakscope::leak::Thresholds;
 use leakscope::monitor::{Config, Monitor};
@@ -19,7 +19,7 @@ use leakscope::units::Pid;
 
 use crate::cli::{
     AnalyzeArgs, Command, DemoArgs, DoctorArgs, HuntArgs, KillArgs, ObserveArgs, Output, RecordArgs,
-    ReplayArgs, RulesArgs, SourceChoice, Tracepoints, USUAL_QUERY, WatchArgs,
+    ReplayArgs, RulesArgs, SourceChoice, Tracepoints, USUAL_QUERY, UndoArgs, WatchArgs, restraints,
 };
 
 /// Nothing is leaking now, or the death is verified.
@@ -38,6 +38,7 @@ pub async fn run(command: Command, ui: &mut Ui) -> anyhow::Result<u8> {
         Command::Record(args) => record(args, ui).await,
         Command::Replay(args) => replay(args, ui).await,
         Command::Analyze(args) => analyze(args, ui).await,
+        Command::Undo(args) => undo(&args, ui).await,
         Command::Rules(args) => rules(&args, ui),
         Command::Doctor(args) => doctor(&args, ui).await,
         Command::Demo(args) => demo(args, ui).await,
@@ -169,6 +170,14 @@ fn tell(analysis: &Analysis, format: Output, ui: &mut Ui) -> anyhow::Result<u8> 
     let text = if format == Output::Json { analysis.to_json()? } else { analysis.to_text() };
     ui.out(&text);
     Ok(if analysis.verdict == HostVerdict::Leak { REMAINS } else { DONE })
+}
+
+async fn undo(args: &UndoArgs, ui: &mut Ui) -> anyhow::Result<u8> {
+    let options = undo::Options { pids: args.pids.iter().copied().map(Pid).collect(), list: args.list };
+    let done =
+        undo::run(&restraints(), &options, ui).await.fix("leakscope undo --list shows what there is")?;
+    ui.out(&undo::show(&done, args.format.format == Output::Json)?);
+    Ok(if done.all_undone() { DONE } else { REMAINS })
 }
 
 fn rules(args: &RulesArgs, ui: &mut Ui) -> anyhow::Result<u8> {

@@ -1,6 +1,6 @@
 //! The verified kill: SIGTERM, grace, SIGKILL, and the proof of the death, all on one pidfd.
 //!
-//! This is the only file that sends a signal. Right before each one the identity and every protection are checked
+//! This file and `restrain.rs` are the only ones that send a signal. Right before each one the identity and every protection are checked
 //! again, with no await in between. A stopped process would keep SIGTERM pending for good, so SIGCONT follows it, as
 //! systemd does it. Start reading at [`end`].
 
@@ -163,7 +163,7 @@ fn terminate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> R
 }
 
 /// The checks that speak against a signal, in words.
-fn against(checks: &[Check]) -> Option<String> {
+pub(super) fn against(checks: &[Check]) -> Option<String> {
     let failed: Vec<String> = checks
         .iter()
         .filter(|check| !check.passed)

@@ -1,6 +1,6 @@
 //! What is done about a leak: the guard that protects, and the verified kill.
 //!
-//! Only `kill.rs` sends a signal, only through the pidfd of a [`Victim`], and only right after the identity and every
+//! Only `kill.rs` and `restrain.rs` send a signal, only through the pidfd of a [`Victim`], and only right after the identity and every
 //! protection were checked again. A failed action is an [`Outcome`], not an error. Start reading at [`end`].
 
 mod bystander;
@@ -8,8 +8,10 @@ mod guard;
 mod kill;
 mod memory;
 mod outcome;
+mod restrain;
 mod rule;
 mod successor;
+mod undo;
 mod victim;
 
 pub use bystander::Lookalikes;
@@ -17,5 +19,7 @@ pub use guard::Protections;
 pub use kill::{KillOptions, end, kill};
 pub use memory::{MemoryReturn, moved};
 pub use outcome::{Bystander, Check, Outcome, OutcomeKind, Sent};
+pub use restrain::{Means, Measure, Restraint, restrain, undo};
 pub use rule::Rule;
+pub use undo::Restraints;
 pub use victim::{Refusal, Victim};

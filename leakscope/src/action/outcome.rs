@@ -41,6 +41,10 @@ pub enum OutcomeKind {
     Refused,
     /// It could not be done, or the process did not die in time.
     Failed,
+    /// It is stopped, and that is verified.
+    Frozen,
+    /// Its growth is held back, and that is verified.
+    Throttled,
     /// Every check passed, and a signal would have been sent.
     DryRun,
 }
@@ -53,6 +57,8 @@ impl OutcomeKind {
             Self::AlreadyGone => "already-gone",
             Self::Refused => "refused",
             Self::Failed => "failed",
+            Self::Frozen => "frozen",
+            Self::Throttled => "throttled",
             Self::DryRun => "dry-run",
         }
     }
@@ -258,7 +264,7 @@ mod tests {
     #[test]
     fn each_kind_has_the_same_name_in_words_and_in_json() {
         use OutcomeKind as K;
-        for kind in [K::Killed, K::AlreadyGone, K::Refused, K::Failed, K::DryRun] {
+        for kind in [K::Killed, K::AlreadyGone, K::Refused, K::Failed, K::Frozen, K::Throttled, K::DryRun] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use leakscope::action::{KillOptions, Protections};
+use leakscope::action::{KillOptions, Measure, Protections, Restraints};
 use leakscope::commands::hunt::{self, KillMode};
 use leakscope::commands::kill;
 use leakscope::commands::present::{Destination, Terms};
@@ -18,8 +18,8 @@ use leakscope::units::Pid;
 use regex::Regex;
 
 use super::{
-    Cli, Color, FormatChoice, GraceArgs, HuntArgs, KillArgs, ProtectArgs, SelectionArgs, SourceChoice,
-    Tracepoints,
+    ActionChoice, Cli, Color, FormatChoice, GraceArgs, HuntArgs, KillArgs, ProtectArgs, SelectionArgs,
+    SourceChoice, Tracepoints,
 };
 
 impl Cli {
@@ -44,7 +44,21 @@ impl HuntArgs {
     /// How long clean growth must last before a leak counts as confirmed.
     pub fn confirm(&self) -> Duration {
         let unasked = Duration::from_secs(300);
-        self.confirm.unwrap_or(if self.kill && self.yes { unasked } else { Thresholds::default().confirm })
+        self.confirm.unwrap_or(if self.kills() && self.yes { unasked } else { Thresholds::default().confirm })
+    }
+
+    /// Whether a confirmed leak is to be killed.
+    fn kills(&self) -> bool {
+        self.kill || self.action == Some(ActionChoice::Kill)
+    }
+
+    /// What is done to it instead.
+    fn instead(&self) -> Option<Measure> {
+        match self.action {
+            None | Some(ActionChoice::Kill) => None,
+            Some(ActionChoice::Freeze) => Some(Measure::Freeze),
+            Some(ActionChoice::Throttle) => Some(Measure::Throttle),
+        }
     }
 
     /// What the hunt is told.
@@ -56,7 +70,8 @@ impl HuntArgs {
             timeout: self.observe.duration.map_or(timeout, |duration| duration.min(timeout)),
             interval: self.observe.interval,
             all: self.all,
-            kill: match (self.kill, self.yes) {
+            instead: self.instead().map(|measure| (measure, restraints())),
+            kill: match (self.kills() || self.instead().is_some(), self.yes) {
                 (false, _) if self.grace.dry_run => KillMode::Yes,
                 (false, _) => KillMode::Never,
                 (true, false) => KillMode::Ask,
@@ -70,7 +85,8 @@ impl HuntArgs {
 
     /// What the report says the hunt was told.
     pub fn terms(&self) -> Terms {
-        let told = match (self.grace.dry_run, self.kill, self.yes) {
+        let acts = self.kills() || self.instead().is_some();
+        let told = match (self.grace.dry_run, acts, self.yes) {
             (true, ..) => Told::DryRun,
             (_, false, _) => Told::Observe,
             (_, true, false) => Told::Ask,
@@ -162,6 +178,21 @@ fn watchable(root: &ProcRoot, pid: Pid) -> anyhow::Result<()> {
     };
     Err(anyhow::anyhow!("--pid {pid} {why}"))
         .fix("name the process whose memory grows (leakscope watch ranks them)")
+}
+
+/// Where it is written down how to undo what was done: emptied at boot, as what was done is.
+pub fn restraints() -> Restraints {
+    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    // systemd gives a service several directories with colons between them.
+    let given = named("RUNTIME_DIRECTORY").map(|value| {
+        let text = value.to_string_lossy().into_owned();
+        PathBuf::from(text.split(':').next().unwrap_or_default())
+    });
+    let own = || named("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root());
+    let usual = || {
+        own().map_or_else(|| PathBuf::from("/run/leakscope"), |value| PathBuf::from(value).join("leakscope"))
+    };
+    Restraints::new(given.unwrap_or_else(usual).join("undo"))
 }
 
 fn regexes(option: &str, patterns: &[String]) -> anyhow::Result<Vec<Regex>> {

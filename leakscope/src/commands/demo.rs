@@ -42,6 +42,7 @@ pub async fn run<S: Source, D: Directory>(
     let protections = Protections::default().pidfiles([lab.paths.legit_pid.clone()]);
     let hunt_options = hunt::Options {
         evidence: None,
+        instead: None,
         confirm: options.confirm,
         timeout: (options.confirm * 2).max(Duration::from_secs(120)),
         interval: Duration::from_secs(1),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::action::{KillOptions, Outcome};
+use crate::action::{KillOptions, Measure, Outcome, Restraints};
 use crate::monitor::{Finding, Group, Monitor, Tick};
 use crate::process::Directory;
 use crate::report::{AnatomyLine, OomChoice};
@@ -45,6 +45,8 @@ pub struct Options {
     pub all: bool,
     /// Whether and how a confirmed leak is killed.
     pub kill: KillMode,
+    /// What is done instead of a kill, and where it is written down how to undo it.
+    pub instead: Option<(Measure, Restraints)>,
     /// How a kill goes, and who must not be killed.
     pub how: KillOptions,
     /// Where the evidence of each confirmed leak is kept; nowhere unless that was asked for.

@@ -12,6 +12,7 @@ pub mod lab;
 pub mod present;
 pub mod record;
 pub mod rules;
+pub mod undo;
 pub mod watch;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};

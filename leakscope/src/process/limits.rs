@@ -135,6 +135,15 @@ impl Limits {
         self.directories(membership)?.2.into_iter().next()
     }
 
+    /// The directory of a process's own cgroup in the v2 hierarchy, whatever counts its memory; `None` at the root, which
+    /// has no files to control it by.
+    pub fn unified(&self, membership: &Membership) -> Option<PathBuf> {
+        let path = membership.unified.as_deref().filter(|path| *path != "/")?;
+        let mut mounts = self.mounts.iter().filter(|mount| mount.version == Version::V2);
+        let found = mounts.find_map(|mount| mount.directories(path).filter(|found| found[0].is_dir()))?;
+        found.into_iter().next()
+    }
+
     /// What a cgroup is charged for, page cache and all; `None` for the root of v2, which is not counted.
     pub fn usage(directory: &Path) -> Option<Bytes> {
         let read = |name| number(directory, name).map(Bytes);

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::KillMode;
 use super::chase::{Chase, growth};
-use crate::action::{self, KillOptions, Lookalikes, Outcome, OutcomeKind};
+use crate::action::{self, KillOptions, Lookalikes, Measure, Outcome, OutcomeKind, Restraint, Restraints};
 use crate::commands::title;
 use crate::monitor::Finding;
 use crate::process::{Directory, ProcRoot};
@@ -22,7 +22,10 @@ impl<S: Source, D: Directory> Chase<'_, S, D> {
         let asks = self.options.kill == KillMode::Ask && !self.options.how.dry_run;
         let consent = if asks { self.consent(&finding).await? } else { Ok(()) };
         let done = match consent.and_then(|()| self.still_leaks(key)) {
-            Ok(()) => self.end(&finding).await,
+            Ok(()) => match &self.options.instead {
+                Some((measure, notes)) => Ok(self.restrain(&finding, *measure, notes).await),
+                None => self.end(&finding).await,
+            },
             Err((check, why)) => Ok(Outcome::refused(key, check, why)),
         };
         let outcome = done?;
@@ -42,7 +45,8 @@ impl<S: Source, D: Directory> Chase<'_, S, D> {
 
     /// Asks whether to kill.
     async fn consent(&mut self, finding: &Finding) -> anyhow::Result<Result<(), (&'static str, String)>> {
-        let question = format!("kill {}{}?", title(&finding.identity), growth(finding));
+        let verb = self.options.instead.as_ref().map_or("kill", |(measure, _)| measure.name());
+        let question = format!("{verb} {}{}?", title(&finding.identity), growth(finding));
         let against = |why: &str| Ok(Err(("consent", why.to_owned())));
         let Some(answer) = self.ui.ask(&question) else {
             return against("nobody could be asked: no terminal (--yes does not ask)");
@@ -74,6 +78,14 @@ impl<S: Source, D: Directory> Chase<'_, S, D> {
             // One that is gone is found to be so by the kill.
             _ => Ok(()),
         }
+    }
+
+    /// Less than a kill. It takes milliseconds, so the watch can wait.
+    async fn restrain(&mut self, finding: &Finding, measure: Measure, notes: &Restraints) -> Outcome {
+        let how = &self.options.how;
+        let root = ProcRoot::default();
+        let note = |restraint: &Restraint| notes.note(restraint);
+        action::restrain(&root, &finding.identity, measure, &how.protections, how.dry_run, note).await
     }
 
     /// The kill itself, with every process of the host that looks like the victim as a bystander that must live.

@@ -74,6 +74,9 @@ pub(super) fn outcome(incident: &Incident, suspect: &Suspect) -> Line {
             };
             because(start.into(), action)
         }
+        OutcomeKind::Frozen | OutcomeKind::Throttled => {
+            format!("It was not killed: {}. What it holds is still held.", action.detail).into()
+        }
         OutcomeKind::DryRun => {
             let would =
                 signal.map(|signal| format!(" It would have been sent {signal}.")).unwrap_or_default();
