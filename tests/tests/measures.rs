@@ -1,0 +1,154 @@
+//! What is done besides a kill: the evidence that is kept, freezing and its undoing, protections from a file.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Stdio;
+
+use leakscope_tests::command::{Ran, Workload, file, folder, leakscope, require_root, run, suspect};
+
+const LEAK: &str =
+    "import time\nkept = {}\nwhile True:\n    kept[len(kept)] = bytearray(10240)\n    time.sleep(0.2)\n";
+const QUIET: &str = "import time\nprint('ready', flush=True)\nwhile True:\n    time.sleep(60)\n";
+
+/// leakscope with a place of its own for what is to be undone.
+fn run_in(runtime: &Path, args: &[&str]) -> Ran {
+    let mut command = leakscope();
+    let command = command.env("RUNTIME_DIRECTORY", runtime).args(args).stdin(Stdio::null());
+    let ran: Ran = command.output().expect("leakscope starts").into();
+    ran.assert_no_panic();
+    ran
+}
+
+fn state(pid: u32) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    status.lines().find_map(|line| line.strip_prefix("State:")).expect("a state").trim().to_owned()
+}
+
+#[test]
+fn a_leaker_is_frozen_instead_of_killed_its_look_alike_is_not_and_undo_lets_it_go_on() {
+    require_root();
+    let mut leaker = Workload::python("service.py", LEAK);
+    let mut twin = Workload::python("service.py", LEAK);
+    let place = folder();
+    let pid = leaker.pid_text();
+    let ran = run_in(
+        place.path(),
+        &["hunt", "--json", "--no-report", "--confirm", "10s", "--pid", &pid, "--action", "freeze", "--yes"],
+    );
+    assert_eq!(ran.code(), 1, "a frozen leak is still there\n{}", ran.stderr);
+    let json = ran.json();
+    let action = &json["actions"][0];
+    assert_eq!((action["outcome"].as_str(), action["signal"].as_str()), (Some("frozen"), None), "{json:#}");
+    assert!(action["checks"].as_array().unwrap().iter().all(|check| check["passed"] == true), "{json:#}");
+    assert!(state(leaker.pid()).starts_with('T'), "it shares its cgroup with the tests, so SIGSTOP it is");
+    assert!(!state(twin.pid()).starts_with('T'));
+
+    let listed = run_in(place.path(), &["undo", "--list", "--json"]).json();
+    assert_eq!(listed["restraints"][0]["pid"], leaker.pid(), "{listed:#}");
+    assert!(state(leaker.pid()).starts_with('T'), "a list changes nothing");
+    let undone = run_in(place.path(), &["undo", "--json", &pid]);
+    assert_eq!(undone.code(), 0, "{}", undone.stderr);
+    assert_eq!(undone.json()["restraints"][0]["undone"], true, "{}", undone.stdout);
+    assert!(!state(leaker.pid()).starts_with('T'));
+    assert!(leaker.lives() && twin.lives());
+    let again = run_in(place.path(), &["undo", &pid]);
+    assert_eq!(again.code(), 2);
+    assert!(again.stderr.contains(&pid) && again.stderr.contains("fix: "), "{}", again.stderr);
+}
+
+#[test]
+fn a_leaker_in_a_shared_cgroup_is_not_throttled() {
+    require_root();
+    let mut leaker = Workload::python("service.py", LEAK);
+    let place = folder();
+    let ran = run_in(
+        place.path(),
+        &[
+            "hunt",
+            "--json",
+            "--no-report",
+            "--confirm",
+            "10s",
+            "--pid",
+            &leaker.pid_text(),
+            "--action",
+            "throttle",
+            "--yes",
+        ],
+    );
+    assert_eq!(ran.code(), 1, "{}", ran.stderr);
+    let json = ran.json();
+    assert_eq!(json["actions"][0]["outcome"], "refused", "{json:#}");
+    assert!(leaker.lives());
+    assert!(!place.path().join("undo").exists(), "nothing was done, so there is nothing to undo");
+}
+
+#[test]
+fn the_evidence_of_a_confirmed_leak_is_kept_for_its_owner_alone() {
+    require_root();
+    let leaker = Workload::python("service.py", LEAK);
+    let place = folder();
+    let kept = place.path().join("evidence");
+    let ran = run(&[
+        "hunt",
+        "--json",
+        "--no-report",
+        "--confirm",
+        "10s",
+        "--pid",
+        &leaker.pid_text(),
+        "--kill",
+        "--yes",
+        "--evidence",
+        kept.to_str().unwrap(),
+    ]);
+    assert_eq!(ran.code(), 0, "{}", ran.stderr);
+    let json = ran.json();
+    let found = suspect(&json, leaker.pid()).expect("a suspect");
+    let folder = Path::new(found["anatomy"]["evidence"].as_str().expect("kept"));
+    assert_eq!(folder.parent(), Some(kept.as_path()));
+    assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
+    }
+    let mappings = found["anatomy"]["mappings"].as_array().expect("read");
+    let largest = mappings[0]["anon_bytes"].as_u64().unwrap();
+    assert!(
+        largest > 500_000 && mappings.iter().all(|m| m["anon_bytes"].as_u64().unwrap() <= largest),
+        "{found:#}"
+    );
+    assert!(found["anatomy"]["open_files"].as_u64() >= Some(3), "{found:#}");
+    let status = fs::read_to_string(folder.join("status.txt")).unwrap();
+    assert!(status.contains(&format!("Pid:\t{}\n", leaker.pid())), "{status}");
+    // The growth can be judged again by anybody.
+    let series = folder.join("series.csv");
+    let judged = run(&["analyze", "--json", "--confirm", "10s", series.to_str().unwrap()]);
+    assert_eq!(judged.code(), 1, "{}", judged.stderr);
+    assert_eq!(judged.json()["series"][0]["verdict"], "leaking");
+}
+
+#[test]
+fn a_configuration_file_protects_and_rules_shows_whom() {
+    let mut precious = Workload::python("precious.py", QUIET);
+    precious.wait_for_line();
+    let place = folder();
+    let text = "[[protect]]\nname = \"precious\"\nreason = \"fail over first\"\ncmd = 'precious\\.py$'\n";
+    let config = file(place.path(), "config.toml", text);
+    let pid = precious.pid_text();
+    let ran = run(&["kill", "--json", "--config", &config, &pid]);
+    assert_eq!(ran.code(), 1, "{}", ran.stderr);
+    let json = ran.json();
+    assert_eq!(json["outcome"], "refused");
+    assert!(json["detail"].as_str().unwrap().contains("fail over first"), "{json:#}");
+    let rules = run(&["rules", "--json", "--config", &config]).json();
+    let caught = rules["processes"].as_array().unwrap();
+    let caught = caught.iter().find(|process| process["pid"] == precious.pid()).expect("caught");
+    assert_eq!(caught["rules"][0]["check"], "config", "{caught:#}");
+    let mistaken = file(place.path(), "mistaken.toml", "[[protect]]\ncomand = 'x'\n");
+    let ran = run(&["kill", "--config", &mistaken, &pid]);
+    assert_eq!(ran.code(), 2);
+    assert!(ran.stderr.contains("mistaken.toml") && ran.stderr.contains("line 2"), "{}", ran.stderr);
+    assert!(precious.lives());
+}
