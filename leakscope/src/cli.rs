@@ -232,6 +232,9 @@ pub struct HuntArgs {
     /// Who must not be killed.
     #[command(flatten)]
     pub protect: ProtectArgs,
+    /// Watch the process that is started in the place of one that was killed, and say whether it leaks again
+    #[arg(long, value_name = "D", value_parser = positive_duration)]
+    pub follow: Option<Duration>,
     /// Where the incident report goes when a leak is confirmed
     #[arg(long, value_name = "FILE", default_value = "/tmp/incident-report.txt")]
     pub report: PathBuf,

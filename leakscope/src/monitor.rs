@@ -317,6 +317,15 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         self.groups.left_out()
     }
 
+    /// Watches this process as well, when those that are watched were named one by one.
+    pub fn also_watch(&mut self, key: ProcKey) {
+        if self.config.selector.names_processes() {
+            self.config.selector = std::mem::take(&mut self.config.selector).pids([key.pid]);
+            self.config.selector.meet(key);
+            self.rejected.remove(key);
+        }
+    }
+
     /// Whether everybody who was named by pid or pid file has gone, so that there is nothing left to see.
     pub fn nobody_left(&self) -> bool {
         self.began.is_some() && self.config.selector.names_processes() && self.processes.is_empty()

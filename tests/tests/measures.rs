@@ -152,3 +152,46 @@ fn a_configuration_file_protects_and_rules_shows_whom() {
     assert!(ran.stderr.contains("mistaken.toml") && ran.stderr.contains("line 2"), "{}", ran.stderr);
     assert!(precious.lives());
 }
+
+/// A leaker that ends with its parent.
+const KEPT: &str = "import os, time\nparent, kept = os.getppid(), {}\nwhile os.getppid() == parent:\n    kept[len(kept)] = bytearray(10240)\n    time.sleep(0.2)\n";
+/// Starts the leaker again half a second after its end, as a supervisor does.
+const KEEPER: &str = "import subprocess, sys, time\nwhile True:\n    child = subprocess.Popen([sys.executable, '-u', 'kept_leaker.py'])\n    print(child.pid, flush=True)\n    child.wait()\n    time.sleep(0.5)\n";
+
+#[test]
+fn whoever_is_started_in_the_victims_place_is_watched_and_told_when_it_leaks_again() {
+    require_root();
+    let mut keeper = Workload::python("keeper.py", KEEPER);
+    fs::write(keeper.folder().join("kept_leaker.py"), KEPT).unwrap();
+    // The keeper's first child may have found no file; the next one does.
+    let pid = loop {
+        let pid = keeper.wait_for_line();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        if Path::new(&format!("/proc/{pid}/task")).exists() {
+            break pid;
+        }
+    };
+    let ran = run(&[
+        "hunt",
+        "--json",
+        "--no-report",
+        "--confirm",
+        "10s",
+        "--pid",
+        &pid,
+        "--kill",
+        "--yes",
+        "--follow",
+        "15s",
+    ]);
+    let json = ran.json();
+    let action = &json["actions"][0];
+    assert_eq!(action["outcome"], "killed", "{json:#}");
+    let newcomer = action["respawned_as"].as_u64().unwrap_or_else(|| panic!("{json:#}"));
+    assert_eq!(newcomer.to_string(), keeper.wait_for_line(), "{json:#}");
+    let followed = &action["followed"];
+    assert_eq!(followed["alive"], true, "{json:#}");
+    assert!(["suspect", "leaking"].contains(&followed["verdict"].as_str().unwrap()), "{json:#}");
+    let rate = followed["rate_bytes_per_s"].as_f64().expect("it grows");
+    assert!((rate / 51_200.0 - 1.0).abs() < 0.2, "{rate}");
+}

@@ -18,7 +18,7 @@ pub use bystander::Lookalikes;
 pub use guard::Protections;
 pub use kill::{KillOptions, end, kill};
 pub use memory::{MemoryReturn, moved};
-pub use outcome::{Bystander, Check, Outcome, OutcomeKind, Sent};
+pub use outcome::{Bystander, Check, Followed, Outcome, OutcomeKind, Sent};
 pub use restrain::{Means, Measure, Restraint, restrain, undo};
 pub use rule::Rule;
 pub use undo::Restraints;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::memory::MemoryReturn;
+use crate::leak::State;
 use crate::source::ExitStatus;
 use crate::units::{Bytes, Pid, ProcKey, Ticks};
 
@@ -84,6 +85,26 @@ pub struct Sent {
     pub at: Timestamp,
 }
 
+/// What was seen of the process that was started in a victim's place.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Followed {
+    /// For how long it was watched, in seconds.
+    pub for_s: f64,
+    /// Whether it lived until then.
+    pub alive: bool,
+    /// What was thought of it at the end.
+    pub verdict: State,
+    /// How fast it grew, while it grew.
+    pub rate_bytes_per_s: Option<f64>,
+}
+
+impl Followed {
+    /// Whether it is on its way to leak again.
+    pub const fn grows_again(&self) -> bool {
+        self.verdict.severity() >= State::Suspect.severity()
+    }
+}
+
 /// What came of an action.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outcome {
@@ -123,6 +144,8 @@ pub struct Outcome {
     pub memory: MemoryReturn,
     /// The process that somebody started in its place.
     pub respawned_as: Option<Pid>,
+    /// What became of that process while it was watched; `None` where that was not asked for.
+    pub followed: Option<Followed>,
     /// Who had to live on.
     pub bystanders: Vec<Bystander>,
 }
@@ -154,6 +177,7 @@ impl Outcome {
             memory_returned_bytes: None,
             memory: MemoryReturn::default(),
             respawned_as: None,
+            followed: None,
             bystanders: Vec::new(),
         }
     }

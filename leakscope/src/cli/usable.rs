@@ -78,6 +78,7 @@ impl HuntArgs {
                 (true, true) => KillMode::Yes,
             },
             how: self.grace.options(&self.protect)?,
+            follow: self.follow,
             evidence: self.evidence.clone(),
             only: None,
         })

@@ -41,6 +41,7 @@ pub async fn run<S: Source, D: Directory>(
 ) -> anyhow::Result<Shown> {
     let protections = Protections::default().pidfiles([lab.paths.legit_pid.clone()]);
     let hunt_options = hunt::Options {
+        follow: None,
         evidence: None,
         instead: None,
         confirm: options.confirm,

@@ -49,6 +49,8 @@ pub struct Options {
     pub instead: Option<(Measure, Restraints)>,
     /// How a kill goes, and who must not be killed.
     pub how: KillOptions,
+    /// For how long the process that is started in a victim's place is watched.
+    pub follow: Option<Duration>,
     /// Where the evidence of each confirmed leak is kept; nowhere unless that was asked for.
     pub evidence: Option<PathBuf>,
     /// The hunt is about these processes only, whatever else is watched: the lab's guard against accusing or killing what

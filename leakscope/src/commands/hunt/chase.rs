@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -22,6 +23,9 @@ use crate::units::{Moment, ProcKey};
 
 /// How many processes the table of the cleared ones shows.
 const CLEARED_SHOWN: usize = 8;
+
+/// After something was done it is watched for so long before the next: what is freed moves everything else.
+const COOLDOWN: Duration = Duration::from_secs(5);
 
 /// A hunt ends when it has confirmed so many leaks: with `--all` it may last for weeks, and each is kept for the report.
 const MOST_CONFIRMED: usize = 256;
@@ -45,6 +49,8 @@ pub(super) struct Chase<'a, S, D> {
     /// Whose limit was told to be near.
     warned: BTreeSet<ProcKey>,
     oom_choice: Option<OomChoice>,
+    /// When something may be done again.
+    rested_at: Option<Moment>,
     pub(super) timeline: Timeline,
 }
 
@@ -69,6 +75,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             actions: Vec::new(),
             warned: BTreeSet::new(),
             oom_choice: None,
+            rested_at: None,
             timeline: Timeline::default(),
         })
     }
@@ -81,8 +88,9 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
                 .monitor
                 .groups()
                 .any(|group| group.verdict.confirmed && self.options.is_about_group(group));
+            // Who is confirmed and waits for its turn is not left for want of a few seconds.
             let over = (dealt_with || service) && !self.options.all
-                || self.monitor.elapsed() >= self.options.timeout;
+                || self.monitor.elapsed() >= self.options.timeout && self.waiting().is_empty();
             if self.interrupted || over {
                 break;
             }
@@ -216,8 +224,8 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         self.timeline.push(wall, text);
     }
 
-    /// Takes every leak that is confirmed and was not dealt with yet; whether there was one.
-    async fn deal_with_confirmed(&mut self) -> anyhow::Result<bool> {
+    /// The leaks that are confirmed now and were not dealt with yet.
+    fn waiting(&self) -> Vec<ProcKey> {
         let mut keys: Vec<ProcKey> = self
             .monitor
             .processes()
@@ -226,6 +234,17 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             .filter(|key| self.options.is_about(*key) && !self.dealt_with.contains(key))
             .collect();
         keys.sort();
+        keys
+    }
+
+    /// Takes every leak that is confirmed and was not dealt with yet; whether there was one. After something was done the
+    /// others wait for a while, and are then judged by what is true by then.
+    async fn deal_with_confirmed(&mut self) -> anyhow::Result<bool> {
+        let now = self.monitor.now().map(|(at, ..)| at);
+        if self.rested_at.is_some_and(|rested| now < Some(rested)) {
+            return Ok(false);
+        }
+        let keys = self.waiting();
         keys.iter().for_each(|key| self.monitor.identify_again(*key));
         // As they are now: dealing with the first takes its time.
         let findings: Vec<Finding> = keys.into_iter().filter_map(|key| self.monitor.finding(key)).collect();
@@ -240,8 +259,9 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             self.gather_evidence(&finding);
             if self.options.kill != KillMode::Never {
                 self.kill(finding).await?;
+                self.rested_at = self.monitor.now().map(|(at, ..)| at + COOLDOWN);
             }
-            if self.interrupted || !self.options.all {
+            if self.interrupted || !self.options.all || self.rested_at.is_some() {
                 break;
             }
         }

@@ -9,12 +9,14 @@ use tokio::sync::Notify;
 
 use super::KillMode;
 use super::chase::{Chase, growth};
-use crate::action::{self, KillOptions, Lookalikes, Measure, Outcome, OutcomeKind, Restraint, Restraints};
+use crate::action::{
+    self, Followed, KillOptions, Lookalikes, Measure, Outcome, OutcomeKind, Restraint, Restraints,
+};
 use crate::commands::title;
 use crate::monitor::Finding;
 use crate::process::{Directory, ProcRoot};
 use crate::source::{Source, SourceKind};
-use crate::units::ProcKey;
+use crate::units::{BytesPerSec, Pid, ProcKey};
 
 impl<S: Source, D: Directory> Chase<'_, S, D> {
     pub(super) async fn kill(&mut self, finding: Finding) -> anyhow::Result<()> {
@@ -28,7 +30,7 @@ impl<S: Source, D: Directory> Chase<'_, S, D> {
             },
             Err((check, why)) => Ok(Outcome::refused(key, check, why)),
         };
-        let outcome = done?;
+        let mut outcome = done?;
         let now = self.monitor.now().map_or(finding.wall, |(_, wall, _)| wall);
         for sent in &outcome.signals {
             let text = format!("{} was sent to {}", sent.signal, title(&finding.identity));
@@ -38,9 +40,45 @@ impl<S: Source, D: Directory> Chase<'_, S, D> {
         self.tell(at, format!("{}: {}", title(&finding.identity), outcome.detail));
         if let Some(newcomer) = outcome.respawned_as {
             self.tell(now.max(at), format!("its keeper started it again as pid {newcomer}"));
+            outcome.followed = self.follow(newcomer).await?;
         }
         self.actions.push((key, outcome));
         Ok(())
+    }
+
+    /// Watches the process that was started in the victim's place, and says what became of it; `None` where that was not
+    /// asked for, or it cannot be watched.
+    async fn follow(&mut self, newcomer: Pid) -> anyhow::Result<Option<Followed>> {
+        let Some(span) = self.options.follow.filter(|_| self.options.only.is_none()) else { return Ok(None) };
+        let Ok(identity) = ProcRoot::default().identify(newcomer) else { return Ok(None) };
+        let (key, began) = (identity.key, self.monitor.elapsed());
+        self.monitor.also_watch(key);
+        self.ui.say(&format!("watching {} for {} s", title(&identity), span.as_secs_f64()));
+        let watched = |chase: &Self| chase.monitor.elapsed().saturating_sub(began);
+        let mut followed = None;
+        while watched(self) < span && self.step().await?.is_some() {
+            let alive = self.monitor.exit_of(key).is_none();
+            if let Some(finding) = self.monitor.finding(key) {
+                followed = Some(Followed {
+                    for_s: 0.0,
+                    alive: true,
+                    verdict: finding.verdict.state,
+                    rate_bytes_per_s: finding.verdict.rate.map(|rate| rate.mean.0),
+                });
+            }
+            if !alive {
+                followed = followed.map(|seen| Followed { alive, ..seen });
+                break;
+            }
+        }
+        let followed = followed.map(|seen| Followed { for_s: watched(self).as_secs_f64(), ..seen });
+        if let (Some(seen), Some((_, wall, _))) = (followed, self.monitor.now()) {
+            let rate =
+                seen.rate_bytes_per_s.map_or_else(String::new, |rate| format!(", {}", BytesPerSec(rate)));
+            let verdict = seen.verdict.name();
+            self.tell(wall, format!("{} after {:.0} s: {verdict}{rate}", title(&identity), seen.for_s));
+        }
+        Ok(followed)
     }
 
     /// Asks whether to kill.

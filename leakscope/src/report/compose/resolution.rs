@@ -9,7 +9,7 @@ use super::super::tables::checks_table;
 use super::{head, shortened};
 use crate::action::{Check, Outcome, OutcomeKind, moved};
 use crate::source::ExitStatus;
-use crate::units::Pid;
+use crate::units::{BytesPerSec, Pid};
 
 /// Bystanders that a report names.
 const BYSTANDERS: usize = 20;
@@ -161,7 +161,15 @@ fn carried_out(section: &mut Section, incident: &Incident, action: &Outcome) {
         items.push(format!("Of {} further processes, {alive} were alive and the same.", rest.len()).into());
     }
     if let Some(pid) = action.respawned_as {
-        items.push(format!("It was started again, as process {pid}.").into());
+        let followed = action.followed.map_or_else(String::new, |seen| {
+            let end = if seen.alive { "" } else { ", and then ended" };
+            let rate =
+                seen.rate_bytes_per_s.map_or_else(String::new, |rate| format!(" at {}", BytesPerSec(rate)));
+            let again = if seen.grows_again() { "it grows again" } else { "it did not leak in that time" };
+            let verdict = seen.verdict.name();
+            format!(" It was watched for {:.0} s{end}: {again} ({verdict}{rate}).", seen.for_s)
+        });
+        items.push(format!("It was started again, as process {pid}.{followed}").into());
     }
     items.extend(measured(action));
     section.list(items);
