@@ -18,6 +18,7 @@ mod users;
 pub use cgroup::Membership;
 pub use directory::{Directory, LiveDirectory};
 pub use identity::{Difference, Exe, Identity, Owner};
+pub(crate) use limits::MAX_LEVELS;
 pub use limits::{Host, Limits};
 pub use pidfile::{PidfileError, PidfileProblem, Pidfiles, pidfile_process, read_pidfile};
 pub use read::{ProcRoot, vanished};

@@ -260,6 +260,10 @@ pub struct Oom {
     pub limit_bytes: Bytes,
     /// What was left under it.
     pub left_bytes: Bytes,
+    /// How many processes grow under it and use it up together, this one included.
+    pub growers: usize,
+    /// How fast they grow together.
+    pub growth_bytes_per_s: BytesPerSec,
     /// Whether it is less than two minutes away.
     pub runaway: bool,
     /// The estimate.
@@ -282,6 +286,8 @@ impl From<&TimeToOom> for Oom {
             },
             limit_bytes: oom.room.size,
             left_bytes: oom.room.left,
+            growers: oom.demand.growers,
+            growth_bytes_per_s: oom.demand.rate.mean,
             runaway: oom.runaway(),
             eta: oom.eta,
             low: oom.low,

@@ -67,13 +67,19 @@ fn limit(oom: &Oom, dead: bool) -> Line {
         path => Line::new().text("The limit of its cgroup ").code(path),
     };
     let (verb, condition) = if dead { ("would have been", "had gone on") } else { ("will be", "goes on") };
+    let whose = match oom.growers {
+        0 | 1 => "the growth".to_owned(),
+        more => {
+            format!("the growth of all {more} processes that grow under it (+{})", oom.growth_bytes_per_s)
+        }
+    };
     let range = match oom.high {
         Some(high) if span(high) == span(oom.low) => String::new(),
         Some(high) => format!("; between {} and {}", span(oom.low), span(high)),
         None => format!("; {} at the earliest", span(oom.low)),
     };
     let line = line.text(format!(
-        " ({}, of which {} was left) {verb} used up in about {} if the growth {condition} (estimate{range}).",
+        " ({}, of which {} was left) {verb} used up in about {} if {whose} {condition} (estimate{range}).",
         oom.limit_bytes,
         oom.left_bytes,
         span(oom.eta)

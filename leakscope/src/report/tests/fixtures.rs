@@ -114,6 +114,8 @@ pub fn suspect() -> Suspect {
             limit: "host".to_owned(),
             limit_bytes: Bytes(8_000_000_000),
             left_bytes: Bytes(6_090_000_000),
+            growers: 1,
+            growth_bytes_per_s: BytesPerSec(51_200.0),
             runaway: false,
             eta: Duration::from_secs(118_945),
             low: Duration::from_secs(117_567),

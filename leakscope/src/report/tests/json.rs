@@ -1,7 +1,7 @@
 use serde_json::Value;
 
 use super::fixtures::*;
-use crate::leak::{Limit, Memory, Rate, Room, State, Verdict, time_to_oom};
+use crate::leak::{Demand, Limit, Memory, Rate, Room, State, Verdict, time_to_oom};
 use crate::process::{Identity, Owner};
 use crate::report::*;
 use crate::source::{Flow, KernelCounts, SyscallCounts};
@@ -76,7 +76,7 @@ fn syscalls_that_were_not_counted_are_null_and_faults_are_summed() {
 fn a_limit_that_may_never_be_reached_has_no_latest_time() {
     let room = Room { limit: Limit::Cgroup("/a".to_owned()), size: Bytes(300), left: Bytes(100) };
     let rate = Rate { mean: BytesPerSec(1.0), low: BytesPerSec(-1.0), high: BytesPerSec(2.0) };
-    let json = serde_json::to_value(Oom::from(&time_to_oom(room, &rate, 0.0).unwrap())).unwrap();
+    let json = serde_json::to_value(Oom::from(&time_to_oom(room, &Demand::of(&rate)).unwrap())).unwrap();
     assert_eq!(json["limit"], "/a");
     assert_eq!(json["eta_s"], 100.0);
     assert_eq!(json["eta_low_s"], 50.0);
