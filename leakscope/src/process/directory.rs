@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{Host, Identity, Limits, Pidfiles, ProcRoot};
+use super::{Host, Identity, Limits, Pidfiles, Pressure, ProcRoot};
 use crate::leak::Room;
 use crate::units::{Moment, ProcKey};
 
@@ -15,6 +15,12 @@ pub trait Directory {
     /// The limits of the cgroups above a process at `at`, the innermost first; the host's own is above all of them and is
     /// not told. `None` where they cannot be read, as when the process is just gone.
     fn rooms(&mut self, identity: &Identity, host: &Host, at: Moment) -> Option<Vec<Room>>;
+
+    /// How the tasks of the process's own cgroup wait for memory. `None` where that is not known: it is counted for cgroups
+    /// of version 2 only, and recordings do not keep it.
+    fn pressure(&mut self, _identity: &Identity) -> Option<Pressure> {
+        None
+    }
 
     /// Looks again at what is read once for all processes: pid files that were written since are found. Nothing to do
     /// where nothing changes, as in a recording.
@@ -79,6 +85,11 @@ impl Directory for LiveDirectory {
             self.round = Some(at);
         }
         limits.rooms(&self.root, identity.key.pid, host).ok()
+    }
+
+    fn pressure(&mut self, identity: &Identity) -> Option<Pressure> {
+        let membership = self.root.membership(identity.key.pid).ok()?;
+        Pressure::read(&self.limits.as_ref()?.unified(&membership)?.join("memory.pressure"))
     }
 }
 

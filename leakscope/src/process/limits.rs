@@ -140,6 +140,16 @@ impl Limits {
         self.directories(membership)?.2.into_iter().next()
     }
 
+    /// The directory of a process's own cgroup of version 2, whoever counts its memory; `None` for the root, which stands
+    /// for the host.
+    pub fn unified(&self, membership: &Membership) -> Option<PathBuf> {
+        let path = membership.unified.as_deref()?;
+        let mounts = self.mounts.iter().filter(|mount| mount.version == Version::V2);
+        let own = mounts.filter_map(|mount| mount.directories(path)?.into_iter().next());
+        // The root has no type. (Its path does not tell: within a cgroup namespace it may be some container's.)
+        own.into_iter().find(|directory| directory.join("cgroup.type").exists())
+    }
+
     /// What a cgroup is charged for, page cache and all; `None` for the root of v2, which is not counted.
     pub fn usage(directory: &Path) -> Option<Bytes> {
         let read = |name| number(directory, name).map(Bytes);

@@ -207,6 +207,19 @@ fn a_cgroup_is_read_once_in_a_round() {
     assert_eq!(Limits::usage(&directory), Some(Bytes(450 * MB)));
 }
 
+#[test]
+fn pressure_is_that_of_the_own_version_2_cgroup_and_never_of_the_root() {
+    let fake = tree("/");
+    fake.write("v2/memory.pressure", "");
+    fake.write("v2/a/cgroup.type", "domain\n");
+    v1(&fake, "a", 500 * MB, 400 * MB);
+    let limits = Limits::discover(&fake.root()).unwrap();
+    let of = |cgroups: &str| limits.unified(&Membership::parse(cgroups.as_bytes()));
+    assert_eq!(of("4:memory:/a\n0::/a\n"), Some(fake.path("v2/a")));
+    assert_eq!(of("4:memory:/a\n0::/\n"), None);
+    assert_eq!(of("0::/gone\n"), None);
+}
+
 /// A process in a cgroup of its own, both gone when this is dropped.
 struct Limited {
     child: std::process::Child,

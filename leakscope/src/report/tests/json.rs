@@ -38,6 +38,7 @@ fn what_was_not_measured_is_null_and_present() {
         evidence: crate::leak::Evidence::default(),
     };
     let mut hunt = lab().hunt;
+    hunt.host.pressure = None;
     hunt.suspects = vec![Suspect::new(&identity, &verdict, &Memory::default())];
     let json: Value = serde_json::from_str(&hunt.to_json().unwrap()).unwrap();
     let suspect = json["suspects"][0].as_object().unwrap();
@@ -50,12 +51,14 @@ fn what_was_not_measured_is_null_and_present() {
         "suspected_after_s",
         "confirmed_after_s",
         "oom",
+        "pressure",
         "kernel",
         "cadence",
         "where",
     ] {
         assert_eq!(suspect.get(name), Some(&Value::Null), "{name}");
     }
+    assert_eq!(json["host"].get("pressure"), Some(&Value::Null));
     assert_eq!(suspect["rss_bytes"], 0, "measured, and nothing");
     assert_eq!(suspect["owner"]["unit"], Value::Null);
 }

@@ -139,6 +139,21 @@ fn a_limit_that_several_use_up_is_said_to_be_used_up_by_all_of_them() {
 }
 
 #[test]
+fn pressure_is_told_where_it_was_counted_and_nothing_is_said_where_it_was_not() {
+    let mut incident = lab();
+    incident.hunt.suspects[0].pressure = Some(pressure());
+    let told = prose(&incident);
+    let figures =
+        "for want of memory some task stood still 3.25 % of the last 10 s and 0.80 % of the last minute";
+    assert!(told.contains(&format!("When the leak was confirmed, {figures}")), "{told}");
+    assert!(told.contains(&format!("In its cgroup, when it was last read, {figures}")), "{told}");
+    incident.hunt.suspects[0].pressure = None;
+    incident.hunt.host.pressure = None;
+    let prose = prose(&incident);
+    assert!(!prose.contains("stood still") && !prose.contains("PSI"), "{prose}");
+}
+
+#[test]
 fn several_leaks_are_told_one_by_one() {
     let mut incident = lab();
     let mut second = suspect();

@@ -95,7 +95,8 @@ fn counts_of(counts: &KernelCounts) -> [u64; 4] {
 }
 
 fn host_of(host: &HostMemory) -> [u64; 5] {
-    let HostMemory { total, available, swap_total, swap_free, shmem } = *host;
+    // Pressure is not kept: the format has no place for it.
+    let HostMemory { total, available, swap_total, swap_free, shmem, pressure: _ } = *host;
     [total.0, available.0, swap_total.0, swap_free.0, shmem.0]
 }
 

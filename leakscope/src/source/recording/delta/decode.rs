@@ -141,7 +141,7 @@ impl Decoder {
         let batch = Batch {
             at: Moment(self.known.at),
             wall: Timestamp::from_nanosecond(nanos).map_err(|_| Short)?,
-            host: HostMemory { total, available, swap_total, swap_free, shmem },
+            host: HostMemory { total, available, swap_total, swap_free, shmem, pressure: None },
             readings: read,
             events,
             lost: self.known.lost.clone(),
