@@ -79,16 +79,27 @@ impl Demand {
     }
 }
 
+/// What a cgroup may be charged for ahead of each process that grows in it: a CPU takes 64 pages at a time
+/// (`MEMCG_CHARGE_BATCH`, mm/memcontrol.c) and gives them back before a limit counts as reached, and so does the one that the
+/// process ran on before.
+const CHARGED_AHEAD: Bytes = Bytes(2 * 64 * 4096);
+
 /// When `room` is used up by `demand`; `None` when that is not a growth.
+///
+/// The latest time knows that a cgroup may leave more than its counter says: near the end that is more than the rate's error.
 pub fn time_to_oom(room: Room, demand: &Demand) -> Option<TimeToOom> {
-    let after = |rate: BytesPerSec| {
-        (rate.0 > 0.0)
-            .then(|| Duration::try_from_secs_f64(room.left.as_f64() / rate.0).unwrap_or(Duration::MAX))
+    let after = |left: f64, rate: BytesPerSec| {
+        (rate.0 > 0.0).then(|| Duration::try_from_secs_f64(left / rate.0).unwrap_or(Duration::MAX))
+    };
+    let left = room.left.as_f64();
+    let ahead = match room.limit {
+        Limit::Host => 0.0,
+        Limit::Cgroup(_) => CHARGED_AHEAD.as_f64() * demand.growers as f64,
     };
     let Rate { mean, low, high } = demand.rate;
-    let eta = after(mean)?;
-    let earliest = after(high).unwrap_or(eta).min(eta);
-    Some(TimeToOom { eta, low: earliest, high: after(low), demand: *demand, room })
+    let eta = after(left, mean)?;
+    let earliest = after(left, high).unwrap_or(eta).min(eta);
+    Some(TimeToOom { eta, low: earliest, high: after(left + ahead, low), demand: *demand, room })
 }
 
 /// Of the limits above a process, the one that is reached first; the first of those that are reached at the same time.
@@ -148,6 +159,17 @@ mod tests {
     fn what_does_not_grow_reaches_no_limit_and_what_may_not_grow_has_no_latest_time() {
         assert_eq!(time(1_000_000, rate(-20.0, 0.0, 20.0)), None);
         assert_eq!(time(1_000_000, rate(-20.0, 10.0, 40.0)).expect("it grows").high, None);
+    }
+
+    #[test]
+    fn what_a_cgroup_was_charged_for_ahead_may_still_be_used() {
+        let one = rate(500_000.0, 500_000.0, 500_000.0);
+        let room = Room { limit: Limit::Cgroup("/a".to_owned()), ..room(0) };
+        let alone = time_to_oom(room.clone(), &Demand::of(&one)).expect("it grows");
+        assert_eq!((alone.low, alone.eta), (Duration::ZERO, Duration::ZERO));
+        assert_eq!(alone.high, Some(Duration::from_secs_f64(524_288.0 / 500_000.0)));
+        let two = time_to_oom(room, &Demand::of(&one).and(&one)).expect("they grow");
+        assert_eq!(two.high, alone.high, "each has its own");
     }
 
     #[test]
