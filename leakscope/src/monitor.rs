@@ -11,6 +11,8 @@ mod groups;
 mod history;
 mod rejected;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod tracked;
 
@@ -79,6 +81,8 @@ pub struct Tick {
     pub oom_victims: Vec<Pid>,
     /// Processes that ended or became another program, as they were last known.
     pub ended: Vec<(ProcKey, Tracked)>,
+    /// Services that have had no worker for so long that they are forgotten, as they were last known.
+    pub ended_groups: Vec<Group>,
 }
 
 /// Watches every selected process of one source.
@@ -150,6 +154,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             group_transitions: Vec::new(),
             oom_victims: Vec::new(),
             ended: Vec::new(),
+            ended_groups: Vec::new(),
         };
 
         for event in events {
@@ -181,7 +186,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         for key in silent {
             self.judge(key, None, &mut tick);
         }
-        tick.group_transitions = self.groups.judge(at);
+        (tick.group_transitions, tick.ended_groups) = self.groups.judge(at);
         self.inspect_suspects(at)?;
         Ok(tick)
     }
@@ -299,22 +304,6 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             self.inspected = wanted;
         }
         Ok(())
-    }
-
-    /// The services whose workers grow together and none of which is told alone, as far as they come into question.
-    pub fn groups(&self) -> impl Iterator<Item = &Group> {
-        let leaks_alone = |key: ProcKey| {
-            self.processes.get(&key).is_some_and(|tracked| tracked.verdict.state == State::Leaking)
-        };
-        self.groups
-            .iter()
-            .filter(|group| group.verdict.state.severity() > 0 && group.len() > 1)
-            .filter(move |group| !group.workers().any(leaks_alone))
-    }
-
-    /// Workers whose service is not judged, because too many services are.
-    pub fn ungrouped(&self) -> u64 {
-        self.groups.left_out()
     }
 
     /// Whether everybody who was named by pid or pid file has gone, so that there is nothing left to see.

@@ -1,5 +1,7 @@
 //! The monitor on scripted batches: no kernel, no /proc, no clock.
 
+mod services;
+
 use std::collections::VecDeque;
 
 use super::*;
