@@ -1,5 +1,6 @@
 //! The monitor on scripted batches: no kernel, no /proc, no clock.
 
+mod rooms;
 mod services;
 
 use std::collections::VecDeque;
