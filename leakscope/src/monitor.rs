@@ -157,6 +157,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             ended_groups: Vec::new(),
         };
 
+        let mut ended = BTreeSet::new();
         for event in events {
             match event {
                 Event::Exec { key } => {
@@ -166,6 +167,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
                     tick.ended.extend(before);
                 }
                 Event::Exit { key, status } => {
+                    ended.insert(key);
                     tick.ended.extend(self.forget(key));
                     if self.exits.len() == EXITS_KEPT {
                         self.exits.pop_front();
@@ -177,7 +179,8 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         }
 
         let mut silent = std::mem::take(&mut self.unsettled);
-        for reading in readings {
+        // Whoever ended in this batch holds nothing any more, whatever was read of it on the way.
+        for reading in readings.into_iter().filter(|reading| !ended.contains(&reading.key)) {
             silent.remove(&reading.key);
             if self.admit(reading.key, &mut tick) {
                 self.judge(reading.key, Some(reading), &mut tick);
