@@ -23,9 +23,12 @@ const PROMPT: &str = "\x1b[1m$ sudo leakscope demo\x1b[0m\n";
 /// Runs the rest of its arguments on a host called `lab`, in a cgroup that is the root of all that is mounted: over each
 /// cgroup hierarchy the same one is mounted as it is seen from there, so that paths and limits belong together.
 const LAB: &str = r#"hostname lab
+mounts=$(cat /proc/mounts)
 while read -r _ at kind options _; do
     case "$kind" in cgroup|cgroup2) umount -l "$at" && mount -t "$kind" -o "$options" none "$at" || exit 1;; esac
-done < /proc/mounts
+done <<END
+$mounts
+END
 exec "$0" "$@""#;
 /// The distribution's Python before any other: paths of a developer's own tell more of the machine than of the lab.
 const PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
