@@ -12,6 +12,8 @@ mod history;
 mod rejected;
 mod shares;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod tracked;
 
@@ -81,6 +83,8 @@ pub struct Tick {
     pub oom_victims: Vec<Pid>,
     /// Processes that ended or became another program, as they were last known.
     pub ended: Vec<(ProcKey, Tracked)>,
+    /// Services that have had no worker for so long that they are forgotten, as they were last known.
+    pub ended_groups: Vec<Group>,
 }
 
 /// Watches every selected process of one source.
@@ -154,8 +158,10 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             group_transitions: Vec::new(),
             oom_victims: Vec::new(),
             ended: Vec::new(),
+            ended_groups: Vec::new(),
         };
 
+        let mut ended = BTreeSet::new();
         for event in events {
             match event {
                 Event::Exec { key } => {
@@ -165,6 +171,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
                     tick.ended.extend(before);
                 }
                 Event::Exit { key, status } => {
+                    ended.insert(key);
                     tick.ended.extend(self.forget(key));
                     if self.exits.len() == EXITS_KEPT {
                         self.exits.pop_front();
@@ -176,7 +183,8 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         }
 
         let mut silent = std::mem::take(&mut self.unsettled);
-        for reading in readings {
+        // Whoever ended in this batch holds nothing any more, whatever was read of it on the way.
+        for reading in readings.into_iter().filter(|reading| !ended.contains(&reading.key)) {
             silent.remove(&reading.key);
             if self.admit(reading.key, &mut tick) {
                 self.judge(reading.key, Some(reading), &mut tick);
@@ -185,7 +193,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         for key in silent {
             self.judge(key, None, &mut tick);
         }
-        tick.group_transitions = self.groups.judge(at);
+        (tick.group_transitions, tick.ended_groups) = self.groups.judge(at);
         self.shares = Shares::of(self.unsettled.iter().filter_map(|key| self.processes.get(key)));
         self.inspect_suspects(at)?;
         Ok(tick)
@@ -304,22 +312,6 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             self.inspected = wanted;
         }
         Ok(())
-    }
-
-    /// The services whose workers grow together and none of which is told alone, as far as they come into question.
-    pub fn groups(&self) -> impl Iterator<Item = &Group> {
-        let leaks_alone = |key: ProcKey| {
-            self.processes.get(&key).is_some_and(|tracked| tracked.verdict.state == State::Leaking)
-        };
-        self.groups
-            .iter()
-            .filter(|group| group.verdict.state.severity() > 0 && group.len() > 1)
-            .filter(move |group| !group.workers().any(leaks_alone))
-    }
-
-    /// Workers whose service is not judged, because too many services are.
-    pub fn ungrouped(&self) -> u64 {
-        self.groups.left_out()
     }
 
     /// Whether everybody who was named by pid or pid file has gone, so that there is nothing left to see.

@@ -113,12 +113,9 @@ pub fn result(hunt: &Hunt, hunted: &Hunted, json: bool, ui: &Ui) -> anyhow::Resu
         }
     }
     for service in &hunt.services {
-        let name = short_command_line(&service.cmdline, &service.comm);
         let confirmed = if service.confirmed { "confirmed" } else { "not confirmed" };
-        let (workers, parent, verdict) = (service.processes, service.parent_pid, service.verdict.name());
-        text.push_str(&format!(
-            "{workers} workers of parent {parent} ({name}) together {verdict}, {confirmed}\n"
-        ));
+        let verdict = service.verdict.name();
+        text.push_str(&format!("{} together {verdict}, {confirmed}\n", service.title()));
         for reason in &service.reasons {
             text.push_str(&format!("  {reason}\n"));
         }
@@ -179,7 +176,8 @@ fn hunt(hunted: &Hunted) -> Hunt {
     }
 }
 
-fn service(group: &Group) -> Service {
+/// What is shown of a service.
+pub(super) fn service(group: &Group) -> Service {
     let Group { first, verdict, .. } = group;
     Service {
         cmdline: first.cmdline.clone(),

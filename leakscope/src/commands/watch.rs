@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::Interrupt;
 use crate::monitor::{Monitor, Tick};
 use crate::process::Directory;
-use crate::report::{LossLine, PressureLine, SelfCost, Style, WatchLine, WatchProcess};
+use crate::report::{LossLine, PressureLine, SelfCost, Service, Style, WatchLine, WatchProcess};
 use crate::source::{Source, SourceKind};
 use crate::ui::Ui;
 use crate::units::{Bytes, Moment, ProcKey};
@@ -78,13 +78,16 @@ fn line<S: Source, D: Directory>(
     ui: &Ui,
     faults: &mut FaultRates,
 ) -> anyhow::Result<WatchLine> {
+    let services: Vec<Service> =
+        monitor.groups_by_concern().into_iter().map(super::present::service).collect();
     let mut keys = monitor.keys_by_growth();
     let rates = faults.advance(monitor, tick.at);
     keys.truncate(match (options.limit, options.json) {
         (Some(limit), _) => limit,
         (None, true) => usize::MAX,
         (None, false) => {
-            ui.rows().map_or(ROWS_WITHOUT_TERMINAL, |rows| rows.saturating_sub(OTHER_LINES).max(1))
+            let others = OTHER_LINES + WatchLine::lines_of_services(services.len());
+            ui.rows().map_or(ROWS_WITHOUT_TERMINAL, |rows| rows.saturating_sub(others).max(1))
         }
     });
     let mut processes = Vec::with_capacity(keys.len());
@@ -106,7 +109,7 @@ fn line<S: Source, D: Directory>(
     let (lost_events, lost) = (lost.total(), LossLine::of(lost));
     let pressure =
         monitor.now().and_then(|(.., host)| host.pressure).map(|pressure| PressureLine::from(&pressure));
-    Ok(WatchLine { at: tick.wall, lost_events, lost, pressure, own, processes })
+    Ok(WatchLine { at: tick.wall, lost_events, lost, pressure, own, processes, services })
 }
 
 fn show<S: Source, D: Directory>(
@@ -141,9 +144,10 @@ fn show<S: Source, D: Directory>(
     let clear = if ui.rows().is_some() { "\x1b[H\x1b[2J" } else { "" };
     let gap = if ui.rows().is_some() { "" } else { "\n" };
     ui.out(&format!(
-        "{clear}{}\n{}{}\n{}\n{gap}",
+        "{clear}{}\n{}{}{}\n{}\n{gap}",
         crate::report::cut(&status, style.width),
         line.to_table().to_text(style),
+        line.services_text(style),
         crate::report::cut(&pressure, style.width),
         crate::report::cut(&footer, style.width),
     ));

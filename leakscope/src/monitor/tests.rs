@@ -1,5 +1,8 @@
 //! The monitor on scripted batches: no kernel, no /proc, no clock.
 
+mod rooms;
+mod services;
+
 use std::collections::VecDeque;
 
 use super::*;
@@ -168,6 +171,28 @@ async fn an_exit_is_remembered_with_its_status_and_the_process_is_not() {
     assert_eq!(monitor.exit_of(leaver), Some(status));
     assert_eq!(monitor.exit_of(key(42, 2000)), None);
     assert_eq!(monitor.processes().count(), 0);
+}
+
+#[tokio::test]
+async fn what_is_read_of_a_process_on_its_way_out_is_no_part_of_its_past() {
+    let leaver = key(42, 1000);
+    let mut batches: Vec<Batch> =
+        (0..100).map(|tick| batch(tick, vec![growing(leaver, tick)], Vec::new())).collect();
+    let exit = Event::Exit { key: leaver, status: None };
+    batches.push(batch(100, vec![reading(leaver, 4_000_000, 0)], vec![exit]));
+    let mut monitor = monitor(batches, config());
+    let (mut transitions, mut ended) = (Vec::new(), Vec::new());
+    while let Some(tick) = monitor.step().await.unwrap() {
+        transitions.extend(tick.transitions);
+        ended.extend(tick.ended);
+    }
+    let [(key, tracked)] = &ended[..] else { panic!("it ended once") };
+    assert_eq!((*key, monitor.processes().count()), (leaver, 0), "and is not met again");
+    assert!(transitions.last().is_some_and(|last| last.confirmed), "{transitions:?}");
+    assert!(tracked.verdict.confirmed);
+    assert_eq!(tracked.history().last().unwrap().memory, growing(leaver, 99).memory);
+    let footprints: Vec<Bytes> = tracked.history().map(|point| point.memory.footprint()).collect();
+    assert!(footprints.is_sorted(), "{footprints:?}");
 }
 
 #[tokio::test]

@@ -291,5 +291,29 @@ pub fn watch() -> WatchLine {
             syscalls_traced: Some(Duration::from_millis(6_250)),
         },
         processes: vec![leaker, steady],
+        services: Vec::new(),
+    }
+}
+
+/// Forty workers none of which leaks fast enough to be told alone.
+pub fn service() -> Service {
+    Service {
+        cmdline: ["gunicorn: worker [shop]", "--reload"].map(String::from).to_vec(),
+        comm: "gunicorn".to_owned(),
+        exe: Some("/usr/bin/python3.11".to_owned()),
+        parent_pid: Pid(500),
+        owner: OwnerLine { unit: Some("shop.service".to_owned()), ..OwnerLine::default() },
+        processes: 40,
+        pids: (1000..1003).map(Pid).collect(),
+        verdict: State::Leaking,
+        confirmed: true,
+        clean_growth: Duration::from_secs(320),
+        reasons: vec!["grew in 16 of 16 seconds".to_owned()],
+        footprint_bytes: Bytes(2_010_000_000),
+        rate: RateLine {
+            rate_bytes_per_s: Some(BytesPerSec(80_000.0)),
+            rate_low_bytes_per_s: Some(BytesPerSec(76_000.0)),
+            rate_high_bytes_per_s: Some(BytesPerSec(84_000.0)),
+        },
     }
 }

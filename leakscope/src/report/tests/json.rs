@@ -20,6 +20,48 @@ fn the_ranking_as_json() {
 }
 
 #[test]
+fn a_service_in_the_ranking_has_the_fields_that_a_hunt_gives_it() {
+    let watch = WatchLine { services: vec![service()], ..watch() };
+    let json: Value = serde_json::from_str(&watch.to_json_line().unwrap()).unwrap();
+    let mut hunt = lab().hunt;
+    hunt.services = vec![service()];
+    let hunt: Value = serde_json::from_str(&hunt.to_json().unwrap()).unwrap();
+    assert_eq!(json["services"], hunt["services"]);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&json["services"]).unwrap());
+}
+
+#[test]
+fn a_service_of_a_recording_has_them_as_well_and_its_changes() {
+    let report = ServiceReport {
+        file: "host.rec".to_owned(),
+        service: service(),
+        ended: false,
+        transitions: vec![TransitionLine {
+            at_s: 72.25,
+            at: Some(at(72_250)),
+            verdict: State::Leaking,
+            confirmed: true,
+            rate: service().rate,
+            oom_eta: None,
+        }],
+        transitions_left_out: 0,
+    };
+    assert!(report.leaks());
+    let analysis = Analysis {
+        verdict: HostVerdict::Leak,
+        series: Vec::new(),
+        services: vec![report],
+        ignored: 0,
+        left_out: 0,
+    };
+    let json: Value = serde_json::from_str(&analysis.to_json().unwrap()).unwrap();
+    let fields = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let told = fields(&json["services"][0]);
+    assert!(fields(&serde_json::to_value(service()).unwrap()).iter().all(|field| told.contains(field)));
+    insta::assert_snapshot!(analysis.to_json().unwrap() + &analysis.to_text());
+}
+
+#[test]
 fn what_was_not_measured_is_null_and_present() {
     let identity = Identity {
         key: LEAKER,
