@@ -10,6 +10,7 @@ mod finding;
 mod groups;
 mod history;
 mod rejected;
+mod shares;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -28,7 +29,8 @@ pub use tracked::Tracked;
 
 use self::groups::Groups;
 use self::rejected::Rejected;
-use crate::leak::{Sample, State, Thresholds, TimeToOom, time_to_oom};
+use self::shares::Shares;
+use crate::leak::{Sample, State, Thresholds, TimeToOom};
 use crate::process::{Directory, Host, Identity, Selector};
 use crate::source::{Batch, Event, ExitStatus, HostMemory, Lost, Reading, Source, SourceKind};
 use crate::units::{Moment, Pid, ProcKey};
@@ -98,6 +100,7 @@ pub struct Monitor<S, D> {
     unsettled: BTreeSet<ProcKey>,
     inspected: BTreeSet<ProcKey>,
     groups: Groups,
+    shares: Shares,
     /// How long anybody was.
     inspected_for: Duration,
     exits: VecDeque<(ProcKey, Option<ExitStatus>)>,
@@ -120,6 +123,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             unsettled: BTreeSet::new(),
             inspected: BTreeSet::new(),
             groups: Groups::new(config.thresholds),
+            shares: Shares::default(),
             inspected_for: Duration::ZERO,
             config,
             exits: VecDeque::new(),
@@ -190,6 +194,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             self.judge(key, None, &mut tick);
         }
         (tick.group_transitions, tick.ended_groups) = self.groups.judge(at);
+        self.shares = Shares::of(self.unsettled.iter().filter_map(|key| self.processes.get(key)));
         self.inspect_suspects(at)?;
         Ok(tick)
     }
@@ -259,11 +264,11 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             if tracked.identity.is_none() {
                 tracked.identity = self.directory.identify(key);
             }
-            tracked.room = tracked
-                .identity
-                .as_ref()
-                .map(|identity| self.directory.room(identity, &limits_of(&host), at))
-                .or_else(|| Some(limits_of(&host).room()));
+            let host = limits_of(&host);
+            let identity = tracked.identity.as_ref();
+            let above = identity.and_then(|identity| self.directory.rooms(identity, &host, at));
+            tracked.rooms = above.unwrap_or_default();
+            tracked.rooms.push(host.room());
         }
         let sample = Sample { at, memory, host_shmem: Some(host.shmem) };
         let before = (tracked.verdict.state, tracked.verdict.confirmed);
@@ -349,22 +354,9 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         self.met
     }
 
-    /// When the process would reach the tightest limit above it, together with those that grow under the same limit.
+    /// When the first of the limits above the process would be reached, by it and all others that grow below that limit.
     pub fn time_to_oom(&self, key: ProcKey) -> Option<TimeToOom> {
-        let tracked = self.processes.get(&key)?;
-        let rate = tracked.verdict.rate.as_ref()?;
-        let room = tracked.room.clone()?;
-        let others = self
-            .unsettled
-            .iter()
-            .filter(|other| **other != key)
-            .filter_map(|other| self.processes.get(other))
-            .filter(|other| other.verdict.state.severity() > 0)
-            .filter(|other| other.room.as_ref().is_some_and(|theirs| theirs.limit == room.limit))
-            .filter_map(|other| other.verdict.rate.as_ref())
-            .map(|rate| rate.mean.0.max(0.0))
-            .sum();
-        time_to_oom(room, rate, others)
+        self.shares.time_to_oom(self.processes.get(&key)?)
     }
 
     /// How a process ended, when it was seen to end: `Some(None)` when it ended and the source cannot tell how.

@@ -9,9 +9,9 @@ use crate::monitor::{Finding, Group, Point};
 use crate::process::Identity;
 use crate::report::Printable;
 use crate::report::{
-    Cadence, Candidate, Host, HostVerdict, Hunt, Incident, Kernel, LossLine, Oom, OwnerLine, RateLine,
-    ReportFormat, Service, Story, Style, Suspect, TimelineEntry, Told, checks_table, short_command_line,
-    write_report,
+    Cadence, Candidate, Host, HostVerdict, Hunt, Incident, Kernel, LossLine, Oom, OwnerLine, PressureLine,
+    RateLine, ReportFormat, Service, Story, Style, Suspect, TimelineEntry, Told, checks_table,
+    short_command_line, write_report,
 };
 use crate::source::HostMemory;
 use crate::ui::Ui;
@@ -159,6 +159,7 @@ fn hunt(hunted: &Hunted) -> Hunt {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         memory_total_bytes: hunted.host_before.total,
         memory_available_bytes: hunted.host_before.available,
+        pressure: host_memory(hunted).pressure.as_ref().map(PressureLine::from),
     };
     Hunt {
         started_at: hunted.started,
@@ -205,6 +206,7 @@ fn suspect(finding: &Finding) -> Suspect {
             .map(|found| Cadence { period: found.period, bytes: found.bytes.map(Bytes) }),
         cadence_unknown: finding.cadence.err().map(str::to_owned),
         oom: finding.oom.as_ref().map(Oom::from),
+        pressure: finding.pressure.as_ref().map(PressureLine::from),
         kernel: finding
             .kernel
             .as_ref()

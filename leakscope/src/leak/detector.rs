@@ -7,10 +7,12 @@
 
 use std::time::Duration;
 
-use super::judge::{Finding, Latch, Proof, judge, span_s};
+use super::cycles::Cycles;
+use super::judge::{Finding, Latch, Proof, judge};
 use super::label::{Aside, is_quiet, label};
 use super::pyramid::{DEPTH, Pyramid, TICK_S};
-use super::reading::{Quantum, Reading, narrow};
+use super::reading::{Quantum, Reading, Rows, narrow};
+use super::scales::{Scale, Scales};
 use super::signal::{Signal, bytes, bytes_per_s, pages};
 use super::{Evidence, Rate, Sample, State, Thresholds, Verdict};
 use crate::units::{Bytes, BytesPerSec, Moment};
@@ -38,7 +40,7 @@ const NO_END_S: f64 = 1200.0;
 /// Standard errors of the slope on each side of the rate: of a full row, and how many more for each bucket that a row is
 /// short of. A row of 8 gets the 2.4 that Student's t has at 7 degrees of freedom; a full one less than t's 2.1, because
 /// the error is made from increments, whose scatter is larger than that about the line.
-const INTERVAL: (f64, f64) = (1.8, 0.08);
+const INTERVAL: (f64, f64) = (2.13, 0.03);
 
 /// Judges one process.
 ///
@@ -49,6 +51,8 @@ pub struct Detector {
     /// What the first sample fixed; `None` before it.
     origin: Option<Origin>,
     pyramid: Pyramid,
+    /// From the first fall on.
+    cycles: Option<Box<Cycles>>,
     latch: Latch,
     /// Ticks that were entered.
     ticks: u64,
@@ -79,6 +83,7 @@ impl Detector {
             thresholds,
             origin: None,
             pyramid: Pyramid::default(),
+            cycles: None,
             latch: Latch::default(),
             ticks: 0,
             quiet: 0,
@@ -130,7 +135,7 @@ impl Detector {
 
     /// Bytes that the detector holds on the heap: nothing before the footprint moves, bounded after.
     pub fn heap_bytes(&self) -> usize {
-        self.pyramid.heap_bytes()
+        self.pyramid.heap_bytes() + self.cycles.as_ref().map_or(0, |_| size_of::<Cycles>())
     }
 
     /// Whether the verdict stands until the footprint changes: no sample needs to be given before.
@@ -173,13 +178,22 @@ impl Detector {
             self.steps.note(if from_rest { (pages(value) - pages(entered)).abs() } else { 1.0 });
             if gap_s > GAP_S && !was_settled {
                 self.pyramid.restart_finer_than(gap_s / 4.0);
+                self.cycles = None;
             }
         }
         closed = closed.max(self.pyramid.extend(offset(value), 1));
-        self.entered = value;
         let quantum = Quantum::of_step(self.steps.least());
+        if changed {
+            if self.cycles.is_none() && value < entered {
+                self.cycles = Some(Box::new(Cycles::starting_at(offset(entered))));
+            }
+            if let Some(cycles) = &mut self.cycles {
+                cycles.enter(tick, offset(value), quantum);
+            }
+        }
+        self.entered = value;
         for (k, level) in self.pyramid.levels_mut().iter_mut().enumerate().take(closed) {
-            level.reading = Reading::of(level, k, quantum);
+            level.reading = Reading::of(level, Rows::of_level(k), quantum);
         }
     }
 
@@ -188,11 +202,11 @@ impl Detector {
         let now_s = self.ticks as f64 * TICK_S;
         let size = pages(value);
         let offset = size - origin.pages;
-        let levels = self.pyramid.levels();
-        let finding = judge(levels, offset);
-        if let Finding::Clean { level } = finding {
-            let grown = f64::from(levels[level].reading.grown);
-            let mut verdict = self.clean(level);
+        let scales = self.scales();
+        let finding = judge(&scales, offset, self.latch.tolerates());
+        if let Finding::Clean { scale } = finding {
+            let grown = f64::from(scales.reading(scale).grown);
+            let mut verdict = self.clean(&scales, scale);
             if verdict.state == State::Leaking {
                 let (span_s, confirmed) = (verdict.clean_growth.as_secs_f64(), verdict.confirmed);
                 let proof = Proof { at_s: now_s, value: offset, grown, span_s, confirmed };
@@ -214,44 +228,49 @@ impl Detector {
         self.verdict = self.unclean(finding, size);
     }
 
-    /// The verdict on clean growth, decided by level `k`.
-    fn clean(&self, k: usize) -> Verdict {
-        let reading = &self.pyramid.levels()[k].reading;
-        let span = seconds(span_s(reading, k));
+    fn scales(&self) -> Scales<'_> {
+        Scales::at(self.ticks, self.pyramid.levels(), self.cycles.as_deref())
+    }
+
+    /// The verdict on clean growth, decided by one scale.
+    fn clean(&self, scales: &Scales<'_>, scale: Scale) -> Verdict {
+        let reading = scales.reading(scale);
+        let span = seconds(scales.span_s(scale));
         let slope = f64::from(reading.slope);
         let bulk = if self.latch.is_on() { CLEARLY_BULK } else { BULK };
         let factor = |bulk: f64| if slope > bulk { 2 } else { 1 };
         let need = self.thresholds.confirm.min(LEAKING) * factor(bulk);
-        let state =
-            if span >= need * 2 || span >= need && no_end_in_sight(reading, k, self.thresholds.confirm) {
-                State::Leaking
-            } else if span >= SUSPECT.min(need / 2) {
-                State::Suspect
-            } else {
-                State::Growing
-            };
+        let state = if span >= need * 2
+            || span >= need && no_end_in_sight(reading, scales.span_s(scale), self.thresholds.confirm)
+        {
+            State::Leaking
+        } else if span >= SUSPECT.min(need / 2) {
+            State::Suspect
+        } else {
+            State::Growing
+        };
         let confirmed =
             state == State::Leaking && span >= self.thresholds.confirm.saturating_mul(factor(BULK));
-        let evidence = Evidence::of(self.pyramid.levels(), k);
+        let evidence = Evidence::of(scales, scale);
         Verdict { state, confirmed, clean_growth: span, rate: Some(rate(reading)), evidence }
     }
 
     /// The verdict on anything else.
     fn unclean(&self, finding: Finding, size: f64) -> Verdict {
-        let levels = self.pyramid.levels();
+        let scales = self.scales();
         let mut verdict = Verdict::learning();
         verdict.state = match finding {
-            Finding::Held { level, plateau } => {
-                if let Some(k) = level {
-                    verdict.evidence = Evidence::of(levels, k);
-                    verdict.rate = Some(rate(&levels[k].reading));
+            Finding::Held { scale, plateau } => {
+                if let Some(scale) = scale {
+                    verdict.evidence = Evidence::of(&scales, scale);
+                    verdict.rate = Some(rate(scales.reading(scale)));
                 }
                 let absolute = |end: f64| bytes(end + self.origin.map_or(0.0, |origin| origin.pages));
                 verdict.evidence.plateau = plateau.map(absolute);
                 State::WarmingUp
             }
             _ if self.ticks < LEARNING_TICKS => State::Learning,
-            _ => match label(levels, size, ticks(self.quiet), ticks(self.ticks)) {
+            _ => match label(scales.levels, size, ticks(self.quiet), ticks(self.ticks)) {
                 State::Steady if self.file.grows() => State::FileGrowth,
                 State::Steady if self.foreign.grows() => State::SharedGrowth,
                 state => state,
@@ -266,10 +285,10 @@ impl Detector {
 /// How far away noise lets a plateau be shown to be grows with the time watched to the power 2.5 (the growth, times the
 /// root of the number of buckets, times the time itself), so a verdict that is asked for sooner is asked for that much
 /// less.
-fn no_end_in_sight(reading: &Reading, k: usize, confirm: Duration) -> bool {
+fn no_end_in_sight(reading: &Reading, span_s: f64, confirm: Duration) -> bool {
     let asked_s = NO_END_S * (confirm.min(LEAKING).as_secs_f64() / LEAKING.as_secs_f64()).powf(2.5);
     let worst_bend = f64::from(reading.lost).max(0.0) + 2.0 * f64::from(reading.lost_error);
-    span_s(reading, k) >= asked_s * worst_bend
+    span_s >= asked_s * worst_bend
 }
 
 /// The growth rate that a level shows, with its interval.

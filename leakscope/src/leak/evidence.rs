@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use super::pyramid::{Level, width_s};
+use super::pyramid::{Bucket, Level, width_s};
+use super::scales::{Scale, Scales};
 use super::signal::bytes;
 use super::{Evidence, State, Verdict};
 
@@ -13,26 +14,38 @@ use super::{Evidence, State, Verdict};
 const LEAST_STEP_S: f64 = 1.0;
 
 impl Evidence {
-    /// The evidence of level `k`.
-    pub(super) fn of(levels: &[Level], k: usize) -> Self {
-        let reading = &levels[k].reading;
+    /// The evidence of one scale.
+    pub(super) fn of(scales: &Scales<'_>, scale: Scale) -> Self {
+        let reading = scales.reading(scale);
         let buckets = usize::from(reading.buckets);
-        let window = f64::from(reading.buckets) * width_s(k);
-        let row = levels[k].row(|b| if reading.by_means { b.mean } else { b.min });
+        let (bucket_s, window_s) = (scales.width_s(scale), scales.span_s(scale));
+        let row = scales.level(scale).row(|b| if reading.by_means { b.mean() } else { b.min() });
         let last_third = thirds(&row[row.len().saturating_sub(buckets)..]);
-        // Steps a reader can picture: the finest of at least a second whose memory spans the window.
-        let spans =
-            |j: &usize| width_s(*j) >= LEAST_STEP_S && levels[*j].len() as f64 * width_s(*j) >= window;
-        let counted = (0..k).find(spans).unwrap_or(k);
-        let (rose, steps) = rises(levels, counted, window);
-        let given_back = levels[k..].iter().map(|l| l.reading.floor_fell).fold(0.0, f32::max);
+        // Steps a reader can picture: the finest of at least a second whose memory spans the window. Under a collector
+        // they are its cycles.
+        let spans = |j: &usize| {
+            width_s(*j) >= LEAST_STEP_S && scales.levels[*j].len() as f64 * width_s(*j) >= window_s
+        };
+        let counted = match scale {
+            Scale::Level(k) => Scale::Level((0..k).find(spans).unwrap_or(k)),
+            Scale::Cycles => scale,
+        };
+        let step_s = scales.width_s(counted);
+        let (rose, steps) = rises(scales.level(counted), step_s, window_s);
+        let wide = (0..scales.levels.len()).filter(|k| width_s(*k) >= bucket_s);
+        let fell = |k: usize| scales.levels[k].reading.floor_fell;
+        let given_back = match scale {
+            Scale::Level(_) => wide.map(fell).fold(0.0, f32::max),
+            Scale::Cycles => reading.floor_fell,
+        };
         Self {
             grown: bytes(f64::from(reading.grown)),
-            window: Duration::from_secs_f64(window),
-            bucket: Duration::from_secs_f64(width_s(k)),
+            window: Duration::from_secs_f64(window_s),
+            bucket: Duration::from_secs_f64(bucket_s),
             rose,
             steps,
-            step: Duration::from_secs_f64(width_s(counted)),
+            step: Duration::from_secs_f64(step_s),
+            cycles: scale == Scale::Cycles,
             tau: f64::from(reading.tau),
             t: f64::from(reading.t),
             last_third,
@@ -44,10 +57,10 @@ impl Evidence {
     }
 }
 
-/// In how many of the last steps of level `k` that lie inside `window_s` the floor rose.
-fn rises(levels: &[Level], k: usize, window_s: f64) -> (u32, u32) {
-    let row = levels[k].row(|b| b.min);
-    let inside = |i: &usize| (*i as f64) * width_s(k) <= window_s;
+/// In how many of the last steps of `level`, each of `step_s`, that lie inside `window_s` the floor rose.
+fn rises(level: &Level, step_s: f64, window_s: f64) -> (u32, u32) {
+    let row = level.row(Bucket::min);
+    let inside = |i: &usize| (*i as f64) * step_s <= window_s;
     let (mut rose, mut steps) = (0, 0);
     for (_, pair) in (1..).zip(row.windows(2).rev()).take_while(|(i, _)| inside(i)) {
         steps += 1;
@@ -107,6 +120,12 @@ impl Verdict {
 impl Evidence {
     fn rose_in_words(&self) -> String {
         let Self { rose, steps, step, .. } = *self;
+        if self.cycles {
+            return format!(
+                "held more after {rose} of {steps} falls than after the one before, one each {}",
+                length(step)
+            );
+        }
         if step == Duration::from_secs(1) {
             return format!("grew in {rose} of {steps} seconds");
         }

@@ -5,8 +5,9 @@
 //! coarser scale; it must still be growing; and no longer history may say that the straight piece is only the end of
 //! a curve. Start reading at [`judge`]; what outlives a moment of doubt is in [`Latch`].
 
-use super::pyramid::{Level, width_s};
+use super::pyramid::width_s;
 use super::reading::Reading;
+use super::scales::{Scale, Scales};
 
 /// Growth must be this many times the largest thing that was ever given back.
 const RELEASES: f64 = 3.0;
@@ -25,8 +26,8 @@ pub(super) enum Finding {
     None,
     /// It rises, but something holds the verdict back: a bend, or a longer history that is not straight.
     Held {
-        /// The level that rises, if one does.
-        level: Option<usize>,
+        /// The scale that rises, if one does.
+        scale: Option<Scale>,
         /// Pages at which the bend would end, where one was seen.
         plateau: Option<f64>,
     },
@@ -34,81 +35,92 @@ pub(super) enum Finding {
     Paused,
     /// Clean growth.
     Clean {
-        /// The level that decides.
-        level: usize,
+        /// The scale that decides.
+        scale: Scale,
     },
 }
 
-/// Seconds that a reading of level `k` rests on.
-pub(super) fn span_s(reading: &Reading, k: usize) -> f64 {
-    f64::from(reading.buckets) * width_s(k)
-}
-
-/// Judges the levels; `now` is the value now, in pages from the levels' origin.
+/// Judges all time-scales; `now` is the value now, in pages from the levels' origin.
 ///
 /// How near the limit is has no say: a rise that bends is no leak because memory is short. Urgency is an axis of its own.
-pub(super) fn judge(levels: &[Level], now: f64) -> Finding {
+///
+/// A rise that is said to bend is let pass when its slope loses no more than `tolerated` over the row.
+pub(super) fn judge(scales: &Scales<'_>, now: f64, tolerated: f32) -> Finding {
     let mut held = false;
-    let mut held_level = None;
+    let mut held_scale = None;
     let mut plateau = None;
     let mut given_back = 0.0_f32;
-    for (k, level) in levels.iter().enumerate().rev() {
-        let reading = &level.reading;
-        given_back = given_back.max(reading.floor_fell);
+    for scale in scales.widest_first() {
+        let reading = scales.reading(scale);
+        let fell = match scale {
+            Scale::Level(_) => given_back.max(reading.floor_fell),
+            // Only what is sure to hold a trough in each bucket says what a collector never takes back.
+            Scale::Cycles => reading.floor_fell.max(released(scales, 2.0 * scales.width_s(scale))),
+        };
+        if matches!(scale, Scale::Level(_)) {
+            given_back = fell;
+        }
         if !reading.rises {
             continue;
         }
-        if reading.bends {
+        if reading.bends && reading.lost > tolerated {
             held = true;
-            held_level = held_level.or(Some(k));
-            plateau = plateau.or(Some(now + still_to_come(reading, k)));
+            held_scale = held_scale.or(Some(scale));
+            plateau = plateau.or(Some(now + still_to_come(reading, scales.span_s(scale))));
             continue;
         }
         // The bucket that is still open will have a floor no higher than the value now.
         let giving_back = f64::from(reading.last_floor) - now;
-        if f64::from(reading.grown) >= RELEASES * giving_back.max(f64::from(given_back)) {
-            return if !is_straight(levels, k) {
-                Finding::Held { level: Some(held_level.unwrap_or(k)), plateau }
-            } else if still_growing(levels, k) {
-                Finding::Clean { level: k }
+        if f64::from(reading.grown) >= RELEASES * giving_back.max(f64::from(fell)) {
+            return if !is_straight(scales, scale) {
+                Finding::Held { scale: Some(held_scale.unwrap_or(scale)), plateau }
+            } else if still_growing(scales, scale) {
+                Finding::Clean { scale }
             } else {
                 Finding::Paused
             };
         }
     }
-    if held { Finding::Held { level: held_level, plateau } } else { Finding::None }
+    if held { Finding::Held { scale: held_scale, plateau } } else { Finding::None }
 }
 
-/// Pages that a bending rise will still add if it goes on as an exponential approach does: the slope at its end, times
-/// the time constant that the ratio of the slopes at both ends shows.
-fn still_to_come(reading: &Reading, k: usize) -> f64 {
+/// The deepest fall of a floor at the levels whose buckets have at least `from_s` seconds, in pages.
+fn released(scales: &Scales<'_>, from_s: f64) -> f32 {
+    let wide = scales.levels.iter().enumerate().filter(|(k, _)| width_s(*k) >= from_s);
+    wide.map(|(_, level)| level.reading.floor_fell).fold(0.0, f32::max)
+}
+
+/// Pages that a bending rise of `span_s` seconds will still add if it goes on as an exponential approach does: the slope at
+/// its end, times the time constant that the ratio of the slopes at both ends shows.
+fn still_to_come(reading: &Reading, span_s: f64) -> f64 {
     let half = f64::from(reading.lost) / 2.0;
     if half >= 1.0 {
         return 0.0;
     }
-    let time_constant_s = span_s(reading, k) / ((1.0 + half) / (1.0 - half)).ln();
+    let time_constant_s = span_s / ((1.0 + half) / (1.0 - half)).ln();
     f64::from(reading.slope) * (1.0 - half) * time_constant_s
 }
 
-/// Whether no longer rise says that the straight piece at level `k` is the end of a curve.
-fn is_straight(levels: &[Level], k: usize) -> bool {
-    let span = span_s(&levels[k].reading, k);
-    let enough = |j: usize| span >= STRAIGHT_SHARE * f64::from(levels[j].reading.rising) * width_s(j);
-    (0..levels.len()).all(enough)
+/// Whether no longer rise says that the straight piece is the end of a curve.
+fn is_straight(scales: &Scales<'_>, scale: Scale) -> bool {
+    let span_s = scales.span_s(scale);
+    let rising_s = |other| f64::from(scales.reading(other).rising) * scales.width_s(other);
+    scales.widest_first().all(|other| span_s >= STRAIGHT_SHARE * rising_s(other))
 }
 
-/// Whether the growth found at level `k` went on until now, asked at the finest level that can tell.
-fn still_growing(levels: &[Level], k: usize) -> bool {
-    let reading = &levels[k].reading;
+/// Whether the growth that was found went on until now, asked at the finest level that can tell.
+fn still_growing(scales: &Scales<'_>, scale: Scale) -> bool {
+    let reading = scales.reading(scale);
     let slope = f64::from(reading.slope);
     if slope <= 0.0 {
         return false;
     }
+    let Scale::Level(k) = scale else { return f64::from(reading.recent) >= STILL * slope };
     let coarse_enough = |j: &usize| slope * width_s(*j) >= STILL_PAGES;
     let finest = (0..k).find(coarse_enough).unwrap_or(k).max(k.saturating_sub(2));
     // A level that was restarted after a gap has nothing to say yet; the next wider one has.
-    let asked = (finest..k).find(|j| levels[*j].len() >= 4).unwrap_or(k);
-    let recent = f64::from(levels[asked].reading.recent);
+    let asked = (finest..k).find(|j| scales.levels[*j].len() >= 4).unwrap_or(k);
+    let recent = f64::from(scales.levels[asked].reading.recent);
     recent >= STILL * slope || f64::from(reading.swing) > 3.0 * slope * width_s(k)
 }
 
@@ -140,6 +152,13 @@ impl Latch {
     /// Whether a leak was proved and not taken back.
     pub(super) const fn is_on(&self) -> bool {
         self.proved.is_some()
+    }
+
+    /// What a rise may lose of its slope over a row and still stand for the leak that was proved: for one that was
+    /// confirmed, a quarter. An exponential approach that loses a quarter ends four rows later at the earliest, and most
+    /// interpreters add something to a leak in their first minutes that dries up slowly.
+    pub(super) fn tolerates(&self) -> f32 {
+        if self.proved.is_some_and(|proof| proof.confirmed) { 0.25 } else { 0.0 }
     }
 
     /// Seconds since the proof, if there is one.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::State;
-use super::pyramid::{Level, width_s};
+use super::pyramid::{Bucket, Level, width_s};
 use crate::units::Bytes;
 
 /// Movement, in pages, below which a process is called steady whatever it does.
@@ -49,14 +49,14 @@ pub(super) fn is_quiet(quiet: Duration, watched: Duration) -> bool {
 fn is_falling(levels: &[Level], size: f64, big: f64) -> bool {
     let level = (0..levels.len()).find(|k| levels[*k].len() as f64 * width_s(*k) >= FALL_WINDOW_S);
     let Some(level) = level.or(levels.len().checked_sub(1)) else { return false };
-    let finest = levels[0].row(|b| b.max);
+    let finest = levels[0].row(Bucket::max);
     if let (Some(first), Some(now)) = (finest.first(), finest.last())
         && first - now >= (COLLAPSE * size).max(big)
     {
         return true;
     }
-    let peaks = levels[level].row(|b| b.max);
-    let floors = levels[level].row(|b| b.min);
+    let peaks = levels[level].row(Bucket::max);
+    let floors = levels[level].row(Bucket::min);
     let (Some(first), Some(last)) = (peaks.first(), floors.last()) else { return false };
     let fell = first - last;
     // Down on the whole, and at the bottom now: not a collector that has just run.

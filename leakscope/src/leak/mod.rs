@@ -4,6 +4,7 @@
 //! again gives the same verdicts. Start reading at [`Detector::observe`].
 
 mod cadence;
+mod cycles;
 mod detector;
 mod evidence;
 mod judge;
@@ -11,6 +12,7 @@ mod label;
 mod oom;
 mod pyramid;
 mod reading;
+mod scales;
 mod signal;
 mod trend;
 mod verdict;
@@ -20,7 +22,7 @@ mod tests;
 
 pub use cadence::{Cadence, FaultStep, cadence};
 pub use detector::Detector;
-pub use oom::{Limit, Room, TimeToOom, time_to_oom};
+pub use oom::{Demand, Limit, Room, TimeToOom, tightest, time_to_oom};
 pub use verdict::{Evidence, Rate, State, Verdict};
 
 use std::time::Duration;

@@ -3,7 +3,7 @@
 //! A reading is made each time a bucket of its level closes, and judged together with those of the other levels
 //! (`judge.rs`). Sizes are in pages of 4 KiB. Start reading at [`Reading::of`].
 
-use super::pyramid::{Level, width_s};
+use super::pyramid::{Bucket, Level, width_s};
 use super::trend::{Bend, Trend, bend, deepest_fall, slope, trend};
 
 /// Least number of buckets that statistics are made of.
@@ -44,6 +44,29 @@ impl Quantum {
     pub(super) fn of_step(step: f64) -> Self {
         let step = step.clamp(1.0, 1e9);
         Self { least_growth: (3.0 * step).max(8.0), variance: 0.09 * step * step }
+    }
+}
+
+/// What rows a reading is made of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Rows {
+    /// Length of a bucket in seconds.
+    width_s: f64,
+    /// Short rows may be judged, by stricter rules.
+    short: bool,
+    /// Means may stand in for floors.
+    means: bool,
+}
+
+impl Rows {
+    /// Those of level `k` of the pyramid.
+    pub(super) fn of_level(k: usize) -> Self {
+        Self { width_s: width_s(k), short: k <= SHORT_ROWS_UPTO, means: k >= MEANS_FROM }
+    }
+
+    /// Those of cycles of a mean length.
+    pub(super) const fn of_cycles(width_s: f64) -> Self {
+        Self { width_s, short: false, means: false }
     }
 }
 
@@ -94,27 +117,27 @@ struct Row<'a> {
 }
 
 impl Reading {
-    /// Reads the buckets of `level`, which is level `k`.
-    pub(super) fn of(level: &Level, k: usize, quantum: Quantum) -> Self {
+    /// Reads the buckets of `level`.
+    pub(super) fn of(level: &Level, rows: Rows, quantum: Quantum) -> Self {
         let mut reading = Self::default();
-        let floors = level.row(|b| b.min);
+        let floors = level.row(Bucket::min);
         let m = floors.len();
         if m < LEAST_FOR_FALLS {
             return reading;
         }
-        let peaks = level.row(|b| b.max);
-        let width = width_s(k);
+        let peaks = level.row(Bucket::max);
+        let width = rows.width_s;
         reading.floor_fell = narrow(deepest_fall(&floors));
         reading.fell = narrow(fall_from_peaks(&floors, &peaks));
         let last = floors.last().copied().unwrap_or_default();
         reading.last_floor = narrow(last);
         reading.recent = narrow((last - floors[m - 4]) / (3.0 * width));
-        if m < if k <= SHORT_ROWS_UPTO { SHORT_ROW } else { LEAST_BUCKETS } {
+        if m < if rows.short { SHORT_ROW } else { LEAST_BUCKETS } {
             return reading;
         }
-        let means = level.row(|b| b.mean);
+        let means = level.row(Bucket::mean);
         let whole = trend(&floors, quantum.variance);
-        let (row, rises) = choose(&floors, &means, &whole, k, quantum);
+        let (row, rises) = choose(&floors, &means, &whole, rows, quantum);
         let buckets = |row: &[f64]| u8::try_from(row.len()).unwrap_or(u8::MAX);
         reading.buckets = buckets(row.values);
         reading.rises = rises;
@@ -152,7 +175,7 @@ fn choose<'a>(
     floors: &'a [f64],
     means: &'a [f64],
     whole: &Trend,
-    k: usize,
+    rows: Rows,
     quantum: Quantum,
 ) -> (Row<'a>, bool) {
     let passes = |trend: &Trend, (tau, t): (f64, f64)| {
@@ -183,13 +206,13 @@ fn choose<'a>(
     if whole_rises {
         return (whole, true);
     }
-    if k >= MEANS_FROM && whole.trend.tau >= FLOORS_BEHIND_MEANS.1 {
+    if rows.means && whole.trend.tau >= FLOORS_BEHIND_MEANS.1 {
         let row = Row { values: means, trend: trend(means, quantum.variance), by_means: true };
         if passes(&row.trend, RISE) && whole.trend.grown >= FLOORS_BEHIND_MEANS.0 * row.trend.grown {
             return (row, true);
         }
     }
-    if k <= SHORT_ROWS_UPTO && floors.len() >= SHORT_ROW {
+    if rows.short && floors.len() >= SHORT_ROW {
         let values = &floors[floors.len() - SHORT_ROW..];
         let short = Row { values, trend: trend(values, quantum.variance), by_means: false };
         if passes(&short.trend, RISE_OF_SHORT_ROW) {

@@ -108,6 +108,8 @@ pub struct Evidence {
     pub steps: u32,
     /// Length of each step.
     pub step: Duration,
+    /// Whether each step is a cycle of a collector, from fall to fall, of `step` on average.
+    pub cycles: bool,
     /// Kendall's tau of the floors against time: 1 when each was above all before it.
     pub tau: f64,
     /// Student's t of the mean step: standard errors above zero.

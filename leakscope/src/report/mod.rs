@@ -16,6 +16,7 @@ mod hunt;
 mod incident;
 pub mod json;
 mod markdown;
+mod pressure;
 mod printable;
 mod service;
 mod svg;
@@ -39,6 +40,7 @@ pub use hunt::{
 };
 pub use incident::{Candidate, Incident, OomChoice, Story, TimelineEntry, Told};
 pub use markdown::to_markdown;
+pub use pressure::{PressureLine, StallLine};
 pub use printable::{Line, Printable, Span, command_line, short_command_line};
 pub use service::{Service, services_table};
 pub use table::{Cell, Column, Fit, Mark, Style, Table, cut};

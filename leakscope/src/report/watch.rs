@@ -10,6 +10,7 @@ use super::counts::LossLine;
 use super::duration::span;
 use super::hunt::{MemoryLine, RateLine};
 use super::json;
+use super::pressure::PressureLine;
 use super::printable::{Line, short_command_line};
 use super::service::{Service, services_table};
 use super::table::{Cell, Column, Fit, Mark, Style, Table, cut};
@@ -27,6 +28,8 @@ pub struct WatchLine {
     pub lost_events: u64,
     /// The same by cause.
     pub lost: Vec<LossLine>,
+    /// How tasks of the host wait for memory; `None` where the kernel does not count that.
+    pub pressure: Option<PressureLine>,
     /// What leakscope itself took.
     #[serde(rename = "self")]
     pub own: SelfCost,

@@ -196,8 +196,12 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
                 Limit::Host => "the host's memory and swap".to_owned(),
                 Limit::Cgroup(path) => format!("the limit of cgroup {path}"),
             };
+            let others = match oom.demand.growers {
+                0 | 1 => String::new(),
+                growers => format!(", together with {} more that grow under it,", growers - 1),
+            };
             let text = format!(
-                "{} would use up {limit} ({} left) in {:.0} s if it goes on like this, whether it leaks or not",
+                "{}{others} would use up {limit} ({} left) in {:.0} s if it goes on like this, whether it leaks or not",
                 title(identity),
                 oom.room.left,
                 oom.eta.as_secs_f64()

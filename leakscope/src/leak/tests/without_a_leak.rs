@@ -2,7 +2,7 @@
 //! itself. Where a rule that looks at levels would be caught, the test shows that it is ([`straight_line`]).
 
 use super::*;
-use crate::leak::{Limit, Room, TimeToOom, time_to_oom};
+use crate::leak::{Demand, Limit, Room, TimeToOom, time_to_oom};
 
 const MINUTE: f64 = 60.0;
 const HUGE: f64 = 2_097_152.0;
@@ -143,7 +143,7 @@ fn a_leak_under_a_limit_is_told_its_end_and_the_end_comes_nearer_by_the_time_tha
         let Some(rate) = watch.last().rate.filter(|_| watch.last().state == State::Leaking) else { continue };
         let left = paged(size) - sample.memory.anon;
         let room = Room { limit: Limit::Cgroup("/box".to_owned()), size: paged(size), left };
-        told.push((seconds, time_to_oom(room, &rate, 0.0).expect("what leaks reaches its limit")));
+        told.push((seconds, time_to_oom(room, &Demand::of(&rate)).expect("what leaks reaches its limit")));
     }
     assert!(told.len() > 4 * 800, "it leaks nearly all the time: {}", told.len());
     let end = (size - 60.0 * MB) / (200.0 * KB);

@@ -13,14 +13,15 @@ impl Directory for Moving {
         Some(Identity { key, ..testing::identity(key.pid.0) })
     }
 
-    fn room(&mut self, _: &Identity, _: &Host, at: Moment) -> Room {
+    fn rooms(&mut self, _: &Identity, _: &Host, at: Moment) -> Option<Vec<Room>> {
         let (path, left) = match at.since(Moment(1_000_000_000)).as_secs() {
             _ if !self.moves => ("/wide", 600_000_000),
             0..60 => ("/wide", 600_000_000),
             60..120 => ("/wide", 3_000_000),
-            _ => ("/elsewhere", 9_000_000_000),
+            _ => ("/elsewhere", 3_000_000_000),
         };
-        Room { limit: Limit::Cgroup(path.to_owned()), size: Bytes(10_000_000_000), left: Bytes(left) }
+        let limit = Limit::Cgroup(path.to_owned());
+        Some(vec![Room { limit, size: Bytes(4_000_000_000), left: Bytes(left) }])
     }
 }
 

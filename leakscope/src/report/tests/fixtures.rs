@@ -33,6 +33,7 @@ pub fn lab() -> Incident {
                 kernel: "6.18.44".to_owned(),
                 memory_total_bytes: Bytes(8_000_000_000),
                 memory_available_bytes: Bytes(6_100_000_000),
+                pressure: Some(pressure()),
             },
             source: SourceKind::Ebpf,
             lost_events: 0,
@@ -114,11 +115,14 @@ pub fn suspect() -> Suspect {
             limit: "host".to_owned(),
             limit_bytes: Bytes(8_000_000_000),
             left_bytes: Bytes(6_090_000_000),
+            growers: 1,
+            growth_bytes_per_s: BytesPerSec(51_200.0),
             runaway: false,
             eta: Duration::from_secs(118_945),
             low: Duration::from_secs(117_567),
             high: Some(Duration::from_secs(120_355)),
         }),
+        pressure: None,
         kernel: Some(Kernel {
             page_faults: 838,
             brk_bytes: Some(Bytes(1_351_680)),
@@ -216,6 +220,12 @@ pub fn procfs_observed() -> Incident {
     incident
 }
 
+/// A little of it, as when reclaim has begun.
+pub fn pressure() -> PressureLine {
+    let stalls = |avg10, avg60, millis| StallLine { avg10, avg60, total: Duration::from_millis(millis) };
+    PressureLine { some: stalls(3.25, 0.8, 9331), full: stalls(0.5, 0.12, 664) }
+}
+
 fn host_memory(available: u64) -> HostMemory {
     HostMemory { total: Bytes(8_000_000_000), available: Bytes(available), ..HostMemory::default() }
 }
@@ -274,6 +284,7 @@ pub fn watch() -> WatchLine {
         at: at(12_250),
         lost_events: 0,
         lost: Vec::new(),
+        pressure: Some(pressure()),
         own: SelfCost {
             cpu: Duration::from_millis(40),
             rss_bytes: Bytes(11_800_000),
