@@ -28,7 +28,7 @@ const QUIET: &str = "import time\nprint('ready', flush=True)\nwhile True:\n    t
 const TOLERANCE: f64 = 0.15;
 
 /// What `watch --json` said of a process, line by line.
-fn of<'a>(lines: &'a [Value], pid: u32) -> Vec<&'a Value> {
+fn of(lines: &[Value], pid: u32) -> Vec<&Value> {
     let processes = lines.iter().filter_map(|line| line["processes"].as_array()).flatten();
     processes.filter(|process| process["pid"] == pid).collect()
 }

@@ -18,10 +18,10 @@ impl Directory for Moving {
             _ if !self.moves => ("/wide", 600_000_000),
             0..60 => ("/wide", 600_000_000),
             60..120 => ("/wide", 3_000_000),
-            _ => ("/elsewhere", 900_000_000),
+            _ => ("/elsewhere", 3_000_000_000),
         };
         let limit = Limit::Cgroup(path.to_owned());
-        Some(vec![Room { limit, size: Bytes(10_000_000_000), left: Bytes(left) }])
+        Some(vec![Room { limit, size: Bytes(4_000_000_000), left: Bytes(left) }])
     }
 }
 
