@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
-use leakscope_tests::command::{Ran, Workload, file, folder, leakscope, require_root, run, suspect};
+use leakscope_tests::command::{Ran, Workload, file, folder, leakscope, pause, require_root, run, suspect};
 
 const LEAK: &str =
     "import time\nkept = {}\nwhile True:\n    kept[len(kept)] = bytearray(10240)\n    time.sleep(0.2)\n";
@@ -166,7 +167,7 @@ fn whoever_is_started_in_the_victims_place_is_watched_and_told_when_it_leaks_aga
     // The keeper's first child may have found no file; the next one does.
     let pid = loop {
         let pid = keeper.wait_for_line();
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        pause(Duration::from_millis(300));
         if Path::new(&format!("/proc/{pid}/task")).exists() {
             break pid;
         }

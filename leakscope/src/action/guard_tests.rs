@@ -148,15 +148,16 @@ fn a_stale_pid_file_protects_only_what_may_be_its_service_started_again() {
 
 #[test]
 fn every_check_has_the_name_of_its_rule() {
-    let config = crate::config::parse(
-        Path::new("/c.toml"),
-        "[[protect]]\nname = 'cache'\nuser = '1000'\n[[protect]]\npidfile = '/run/x.pid'\n",
-    );
-    let config = config.unwrap();
+    let rule = Rule {
+        name: "\"cache\" (/c.toml:1)".to_owned(),
+        reason: None,
+        who: crate::process::Selector::default().user("1000").unwrap(),
+        exe: None,
+    };
     let protections = Protections::default()
         .patterns([Regex::new("x.*y").unwrap()])
-        .pidfiles(config.pidfiles)
-        .rules(config.rules);
+        .pidfiles([PathBuf::from("/run/x.pid")])
+        .rules([rule]);
     let named: Vec<_> = protections.check_each(&host().root(), &identity(42)).collect();
     assert_eq!(named.len(), protections.check(&host().root(), &identity(42)).len());
     for (name, check) in &named {
