@@ -1,4 +1,4 @@
-//! Both sources on the same processes at once: what one says, the other says. Needs root, for the kernel side.
+//! Both sources on the same processes at once: what one says, the other says; and what each says of a process that ends.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -6,9 +6,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use leakscope::source::{Event, KernelOptions, KernelSource, ProcfsSource, Source};
 use leakscope::units::Bytes;
-use leakscope_tests::command::{Ran, Workload, leakscope, require_root};
+use leakscope_tests::command::{Ran, Workload, leakscope, require_root, suspect};
 use leakscope_tests::{Obedient, Watch};
-use serde_json::Value;
 
 /// A page each 10 ms, by the clock and not by the length of the sleeps: [`RATE`]. In small steps, or a sample that is a
 /// little late would hold a step more, which at a sample a second is noise.
@@ -27,25 +26,6 @@ const QUIET: &str = "import time\nprint('ready', flush=True)\nwhile True:\n    t
 /// By how much rates may differ from each other and from the truth.
 const TOLERANCE: f64 = 0.15;
 
-/// What `watch --json` said of a process, line by line.
-fn of(lines: &[Value], pid: u32) -> Vec<&Value> {
-    let processes = lines.iter().filter_map(|line| line["processes"].as_array()).flatten();
-    processes.filter(|process| process["pid"] == pid).collect()
-}
-
-/// Each change of what was thought, and the growth that each line showed: what a reader needs where something is wrong.
-fn course(lines: &[&Value]) -> String {
-    let held = |line: &Value| line["anon_bytes"].as_i64().unwrap_or(0);
-    let mut text = String::new();
-    for pair in lines.windows(2) {
-        text += &format!("{} ", (held(pair[1]) - held(pair[0])) / 4096);
-        if pair[0]["verdict"] != pair[1]["verdict"] {
-            text += &format!("{} ", pair[1]["verdict"]);
-        }
-    }
-    text
-}
-
 #[test]
 fn both_sources_say_the_same_of_a_leak_and_of_a_process_that_sleeps() {
     require_root();
@@ -53,58 +33,36 @@ fn both_sources_say_the_same_of_a_leak_and_of_a_process_that_sleeps() {
     leaker.wait_for_line();
     quiet.wait_for_line();
     let (leaks, sleeps) = (leaker.pid_text(), quiet.pid_text());
-    let start = |source| {
-        leakscope()
-            .args([
-                "watch",
-                "--json",
-                "--duration",
-                "80s",
-                "--source",
-                source,
-                "--pid",
-                &leaks,
-                "--pid",
-                &sleeps,
-            ])
+    // Both at once, on the same memory; each is read as it writes, or one would wait for a reader.
+    let hunts = ["ebpf", "procfs"].map(|source| {
+        let child = leakscope()
+            .args(["hunt", "--json", "--no-report", "--all", "--confirm", "15s", "--timeout", "45s"])
+            .args(["--source", source, "--pid", &leaks, "--pid", &sleeps])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("leakscope starts")
-    };
-    // Both at once, on the same memory; each is read as it writes, or it would wait for a reader and not for its process.
-    let readers = ["ebpf", "procfs"].map(|source| {
-        let child = start(source);
+            .expect("leakscope starts");
         std::thread::spawn(move || Ran::from(child.wait_with_output().expect("it can be waited for")))
     });
-    let said = readers.map(|reader| {
-        let ran = reader.join().expect("the reader reads");
-        assert_eq!(ran.code(), 0, "{}", ran.stderr);
-        let lines = ran.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON"));
-        lines.collect::<Vec<Value>>()
+    let found = hunts.map(|hunt| {
+        let ran = hunt.join().expect("the reader reads");
+        assert_eq!(ran.code(), 1, "the leak is still there: {}", ran.stderr);
+        let hunt = ran.json();
+        assert_eq!(suspect(&hunt, quiet.pid()), None, "it sleeps");
+        let found = suspect(&hunt, leaker.pid()).unwrap_or_else(|| panic!("it leaks: {hunt:#}"));
+        assert_eq!((&found["verdict"], &found["confirmed"]), (&"leaking".into(), &true.into()), "{found:#}");
+        found.clone()
     });
-    let rates = said.each_ref().map(|lines| {
-        let leak = of(lines, leaker.pid());
-        let last = leak.last().expect("the leaker was watched");
-        assert_eq!(last["verdict"], "leaking", "{last:#} {}", course(&leak));
-        assert_eq!(last["confirmed"], true, "{last:#}");
-        let quiet = of(lines, quiet.pid());
-        assert!(quiet.len() > 60, "{} lines", quiet.len());
-        assert!(quiet.iter().all(|line| line["rate_bytes_per_s"].is_null()), "{quiet:#?}");
-        assert_eq!(quiet.last().expect("lines")["verdict"], "steady");
-        last["rate_bytes_per_s"].as_f64().expect("a rate")
-    });
-    eprintln!("rates {rates:?}, the truth {RATE}");
+    let each = |field: &str| found.each_ref().map(|found| found[field].as_f64().expect("it was measured"));
+    let rates = each("rate_bytes_per_s");
+    eprintln!("rates {rates:?}, the truth {RATE}; confirmed after {:?} s", each("confirmed_after_s"));
     for (rate, other) in [(rates[0], RATE), (rates[1], RATE), (rates[0], rates[1])] {
         assert!((rate / other - 1.0).abs() < TOLERANCE, "{rates:?}, and the truth is {RATE}");
     }
-    // The suspicion comes at about the same line: /proc alone samples four times as seldom.
-    let suspected = said.each_ref().map(|lines| {
-        let first = of(lines, leaker.pid()).iter().position(|line| line["verdict"] == "suspect");
-        first.expect("it was a suspect before it was told")
-    });
-    assert!(suspected[0].abs_diff(suspected[1]) <= 10, "{suspected:?}");
+    // At about the same time: /proc alone samples four times as seldom.
+    let suspected = each("suspected_after_s");
+    assert!((suspected[0] - suspected[1]).abs() <= 10.0, "{suspected:?}");
 }
 
 /// Half a gigabyte in small pages: giving it up takes the kernel long enough to be looked at meanwhile.
