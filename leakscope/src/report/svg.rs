@@ -5,10 +5,12 @@
 
 mod frame;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use self::frame::Frame;
-use super::chart::{Available, Beside, Ceiling, Chart, Curve, Ending, between, thinned};
+use super::chart::{Available, Beside, Ceiling, Chart, Curve, Ending, Trend, between, thinned};
 use super::html::escaped;
 use super::printable::Line;
 use crate::units::Bytes;
@@ -35,6 +37,7 @@ pub(super) fn chart(chart: &Chart) -> String {
     let times = (first, ends(chart, first, last));
     let mut out = legend(chart);
     out.push_str(&main(chart, &curve, times));
+    out.push_str(&chart.trend.as_ref().map(|trend| closer(trend, chart)).unwrap_or_default());
     let small = Frame::small(times, chart.most());
     if !chart.beside.is_empty() {
         out.push_str("<div class=\"charts\">\n");
@@ -56,7 +59,7 @@ pub(super) fn chart(chart: &Chart) -> String {
 fn ends(chart: &Chart, first: Timestamp, last: Timestamp) -> Timestamp {
     let Some(Ending { killed_at, died_at, .. }) = chart.end else { return last };
     let event = died_at.unwrap_or(killed_at).max(last);
-    let room = std::time::Duration::from_secs_f64((between(first, event) * AFTERWARDS).max(0.0));
+    let room = Duration::from_secs_f64((between(first, event) * AFTERWARDS).max(0.0));
     chart.until.map_or(event, |until| until.clamp(event, event + room))
 }
 
@@ -70,25 +73,7 @@ fn main(chart: &Chart, curve: &Curve, times: (Timestamp, Timestamp)) -> String {
         .collect();
     let mut out = frame.open(&words.join(" "));
     out.push_str(&frame.grid());
-    if let Some(trend) = &chart.trend {
-        // Three points bound a band whose edges are straight lines through one point; more cost nothing.
-        let steps: Vec<Timestamp> = (0..=8)
-            .map(|i| {
-                let share = between(trend.from, trend.to).max(0.0) * f64::from(i) / 8.0;
-                trend.from + std::time::Duration::from_secs_f64(share)
-            })
-            .collect();
-        let edge = |at: &Timestamp, which: usize| frame.point(*at, trend.at(*at)[which]);
-        let upper = steps.iter().map(|at| edge(at, 2));
-        let lower = steps.iter().rev().map(|at| edge(at, 0));
-        let band: Vec<String> = upper.chain(lower).collect();
-        let line: Vec<String> = steps.iter().map(|at| edge(at, 1)).collect();
-        out.push_str(&format!("<polygon class=\"band\" points=\"{}\"/>\n", band.join(" ")));
-        out.push_str(&polyline("curve", &frame, curve));
-        out.push_str(&format!("<polyline class=\"trend\" points=\"{}\"/>\n", line.join(" ")));
-    } else {
-        out.push_str(&polyline("curve", &frame, curve));
-    }
+    out.push_str(&fitted(chart.trend.as_ref(), &frame, curve));
     out.push_str(
         &chart
             .limit
@@ -98,6 +83,44 @@ fn main(chart: &Chart, curve: &Curve, times: (Timestamp, Timestamp)) -> String {
     );
     out.push_str(&chart.end.as_ref().map(|end| ending(end, &frame)).unwrap_or_default());
     out + "</svg>\n"
+}
+
+/// The curve between the band of its trend and the trend's line.
+fn fitted(trend: Option<&Trend>, frame: &Frame, curve: &Curve) -> String {
+    let curve = polyline("curve", frame, curve);
+    let Some(trend) = trend else { return curve };
+    // The band's edges are straight but for zero, where they stop.
+    let window = between(trend.from, trend.to).max(0.0);
+    let steps: Vec<Timestamp> =
+        (0..=8).map(|i| trend.from + Duration::from_secs_f64(window * f64::from(i) / 8.0)).collect();
+    let edge = |at: &Timestamp, which: usize| frame.point(*at, trend.at(*at)[which]);
+    let upper = steps.iter().map(|at| edge(at, 2));
+    let lower = steps.iter().rev().map(|at| edge(at, 0));
+    let band: Vec<String> = upper.chain(lower).collect();
+    let line: Vec<String> = steps.iter().map(|at| edge(at, 1)).collect();
+    format!(
+        "<polygon class=\"band\" points=\"{}\"/>\n{curve}<polyline class=\"trend\" points=\"{}\"/>\n",
+        band.join(" "),
+        line.join(" ")
+    )
+}
+
+/// The window that the verdict rests on, so near that the band and the samples can be told apart.
+fn closer(trend: &Trend, chart: &Chart) -> String {
+    let times = (trend.from, trend.to);
+    let inside: Curve =
+        chart.points.iter().filter(|(at, _)| (times.0..=times.1).contains(at)).copied().collect();
+    let edges = [times.0, times.1].map(|at| trend.at(at));
+    let sizes = || edges.iter().flatten().copied().chain(inside.iter().map(|(_, bytes)| bytes.as_f64()));
+    let (low, high) = (sizes().fold(f64::INFINITY, f64::min), sizes().fold(0.0, f64::max));
+    let frame = Frame::closer(times, low, high);
+    let words = "The window that the verdict rests on, closer: this scale does not begin at zero";
+    format!(
+        "<figure>\n{}{}{}</svg>\n<figcaption>{words}</figcaption>\n</figure>\n",
+        frame.open(words),
+        frame.grid(),
+        fitted(Some(trend), &frame, &thinned(&inside, POINTS)),
+    )
 }
 
 fn polyline(class: &str, frame: &Frame, curve: &Curve) -> String {

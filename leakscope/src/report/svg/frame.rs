@@ -22,10 +22,12 @@ pub(super) struct Frame {
     seconds: f64,
     /// Bytes from one line to the next.
     step: f64,
-    /// The size at the lower edge, zero but for a small drawing of a large process.
+    /// The size at the lower edge: zero but for a closer look, and for a small drawing of a large process.
     base: f64,
     /// From the lower edge to the upper one.
     most: f64,
+    /// Whether lines are labelled by how far they are above the lower edge: near by, their sizes look alike.
+    relative: bool,
 }
 
 impl Frame {
@@ -35,11 +37,23 @@ impl Frame {
 
     /// As wide as a large one and half as high.
     pub(super) fn flat(times: (Timestamp, Timestamp), most: f64) -> Self {
-        Self::new(times, most, 800.0, 140.0, 2.0)
+        Self::new(times, most, 800.0, 140.0, 3.0)
     }
 
     pub(super) fn small(times: (Timestamp, Timestamp), most: crate::units::Bytes) -> Self {
         Self::new(times, most.as_f64(), 300.0, 150.0, 3.0)
+    }
+
+    /// As high as a flat one, and from `low` to `high` instead of from zero.
+    pub(super) fn closer(times: (Timestamp, Timestamp), low: f64, high: f64) -> Self {
+        let frame = Self::new(times, (high - low).max(1.0), 800.0, 180.0, 3.0);
+        let base = (low / frame.step).floor() * frame.step;
+        Self {
+            base,
+            most: frame.step * ((high - base) / frame.step).ceil().max(1.0),
+            relative: base > 0.0,
+            ..frame
+        }
     }
 
     /// About `lines` lines go across. From zero: a curve that starts at its own lowest point makes every wobble a leak.
@@ -57,6 +71,7 @@ impl Frame {
             step,
             base: 0.0,
             most: step * (most / step).ceil().max(1.0),
+            relative: false,
         }
     }
 
@@ -108,14 +123,17 @@ impl Frame {
         let mut out = String::new();
         let sizes = (0u32..).map(|i| f64::from(i) * self.step).take_while(|&size| size <= self.most);
         let (left, right) = self.sides();
-        for size in sizes.map(|size| self.base + size) {
-            let y = self.y(size);
+        for above in sizes {
+            let y = self.y(self.base + above);
+            let size = match self.relative && above > 0.0 {
+                true => format!("+{}", bytes(above)),
+                false => bytes(self.base + above).to_string(),
+            };
             out.push_str(&format!(
                 "<line class=\"grid\" x1=\"{left:.1}\" x2=\"{right:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>\n",
+                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{size}</text>\n",
                 left - 6.0,
-                y + 4.0,
-                bytes(size)
+                y + 4.0
             ));
         }
         let form = if self.seconds > DAY { "%m-%d %H:%M" } else { "%H:%M:%S" };
@@ -154,6 +172,19 @@ mod tests {
         {
             assert!((round_step(least) / step - 1.0).abs() < 1e-9, "{least}: {}", round_step(least));
         }
+    }
+
+    #[test]
+    fn a_closer_frame_holds_both_ends_and_labels_no_two_lines_alike() {
+        let times = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + std::time::Duration::from_secs(60));
+        let frame = Frame::closer(times, 88_010_000.0, 88_110_000.0);
+        assert!(frame.y(88_010_000.0) <= frame.bottom() && frame.y(88_110_000.0) >= frame.top());
+        assert!(frame.y(88_010_000.0) - frame.y(88_110_000.0) > 60.0, "it fills the drawing");
+        let grid = frame.grid();
+        assert!(
+            grid.contains(">88.0 MB<") && grid.contains(">+50.0 KB<") && grid.contains(">+100 KB<"),
+            "{grid}"
+        );
     }
 
     #[test]
