@@ -109,11 +109,20 @@ impl Chart {
     /// Everything but the curve itself, in sentences.
     pub fn in_words(&self) -> Vec<Line> {
         let mut words = Vec::new();
-        words.extend(self.trend.as_ref().map(Trend::in_words));
+        let clock = self.clock();
+        words.extend(self.trend.as_ref().map(|trend| trend.in_words(clock)));
         words.extend(self.limit.as_ref().map(|limit| limit.in_words(self.most())));
-        words.extend(self.end.as_ref().and_then(Ending::in_words));
-        words.extend(self.beside.iter().filter_map(Beside::in_words));
+        words.extend(self.end.as_ref().and_then(|end| end.in_words(clock)));
+        words.extend(self.beside.iter().filter_map(|other| other.in_words(clock)));
         words
+    }
+
+    /// How its dates are written.
+    pub(super) fn clock(&self) -> Clock {
+        let ends = self.points.first().zip(self.points.last());
+        ends.map_or(Clock::within(Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH), |(first, last)| {
+            Clock::within(first.0, last.0)
+        })
     }
 
     /// The largest footprint that was read.
@@ -165,7 +174,7 @@ impl Trend {
         [low.min(high).max(0.0), line(self.rate.mean.0).max(0.0), low.max(high).max(0.0)]
     }
 
-    fn in_words(&self) -> Line {
+    fn in_words(&self, clock: Clock) -> Line {
         let [low, last, high] = self.at(self.to).map(bytes);
         let [_, first, _] = self.at(self.from).map(bytes);
         let window = span(self.to.duration_since(self.from).unsigned_abs());
@@ -176,8 +185,8 @@ impl Trend {
         format!(
             "The fitted trend over the {window} that the verdict rests on: {}, from {first} at {} to {last} at {}{ends}.",
             self.rate.mean,
-            clock(self.from),
-            clock(self.to)
+            clock.show(self.from),
+            clock.show(self.to)
         )
         .into()
     }
@@ -200,26 +209,26 @@ impl Ceiling {
 }
 
 impl Ending {
-    fn in_words(&self) -> Option<Line> {
+    fn in_words(&self, clock: Clock) -> Option<Line> {
         let (held, died) = (self.held?, self.died_at?);
         let took = span(died.duration_since(self.killed_at).unsigned_abs());
-        let at = clock(self.killed_at);
+        let at = clock.show(self.killed_at);
         Some(format!("It held {held} when the signal was sent at {at}, and nothing {took} later.").into())
     }
 }
 
 impl Beside {
-    fn in_words(&self) -> Option<Line> {
+    fn in_words(&self, clock: Clock) -> Option<Line> {
         let (&(from, first), &(to, last)) = (self.points.first()?, self.points.last()?);
         let least = self.points.iter().map(|&(_, bytes)| bytes).min()?;
         let most = self.points.iter().map(|&(_, bytes)| bytes).max()?;
         let held = if least.to_string() == most.to_string() {
-            format!(" held {most} from {} to {}", clock(from), clock(to))
+            format!(" held {most} from {} to {}", clock.show(from), clock.show(to))
         } else {
             format!(
                 " held {first} at {} and {last} at {}, never less than {least} nor more than {most}",
-                clock(from),
-                clock(to)
+                clock.show(from),
+                clock.show(to)
             )
         };
         let line = self.name.clone().text(", which looks like it,").text(held);
@@ -236,8 +245,20 @@ pub(super) fn bytes(size: f64) -> Bytes {
     Bytes(size as u64)
 }
 
-fn clock(at: Timestamp) -> impl std::fmt::Display {
-    at.strftime("%H:%M:%S")
+/// How dates are written: the hour alone says too little of more than a day.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock(&'static str);
+
+impl Clock {
+    /// For times within this span.
+    pub(super) fn within(from: Timestamp, to: Timestamp) -> Self {
+        const DAY: f64 = 86_400.0;
+        Self(if between(from, to) > DAY { "%m-%d %H:%M" } else { "%H:%M:%S" })
+    }
+
+    pub(super) fn show(self, at: Timestamp) -> impl std::fmt::Display {
+        at.strftime(self.0)
+    }
 }
 
 #[cfg(test)]
@@ -279,6 +300,14 @@ mod tests {
         assert_eq!(chart.most(), Bytes(120));
         let refused = Chart { end: None, ..chart };
         assert_eq!(refused.drawn(), refused.points, "who was not killed has no end");
+    }
+
+    #[test]
+    fn what_takes_days_has_dates() {
+        let chart =
+            |seconds| Chart { points: vec![(at(0), Bytes(1)), (at(seconds), Bytes(2))], ..Chart::default() };
+        assert_eq!(chart(3600).clock().show(at(60)).to_string(), "00:01:00");
+        assert_eq!(chart(200_000).clock().show(at(90_000)).to_string(), "01-02 01:00");
     }
 
     #[test]

@@ -71,5 +71,5 @@ pub enum Block {
     /// Lines to be copied; never wrapped.
     Code(Vec<Printable>),
     /// A footprint over time.
-    Chart(Chart),
+    Chart(Box<Chart>),
 }

@@ -78,7 +78,7 @@ fn write_chart(out: &mut String, chart: &Chart) {
         " | ---:".repeat(head.len() - 1)
     ));
     for (at, footprint) in chart.thinned(CHART_POINTS) {
-        let mut row = vec![at.strftime("%H:%M:%S").to_string(), footprint.to_string()];
+        let mut row = vec![chart.clock().show(at).to_string(), footprint.to_string()];
         row.extend(chart.trend.map(|trend| {
             let inside = (trend.from..=trend.to).contains(&at);
             if inside { bytes(trend.at(at)[1]).to_string() } else { String::new() }

@@ -120,7 +120,8 @@ fn glue_units(text: &str) -> String {
 /// A curve in text: a few of its points.
 fn in_words(chart: &Chart) -> Line {
     let points = chart.thinned(CHART_POINTS);
+    let clock = chart.clock();
     let words: Vec<String> =
-        points.iter().map(|(at, bytes)| format!("{bytes} at {}", at.strftime("%H:%M:%S"))).collect();
+        points.iter().map(|(at, bytes)| format!("{bytes} at {}", clock.show(*at))).collect();
     chart.caption.clone().text(": ").text(words.join(", ")).text(".")
 }

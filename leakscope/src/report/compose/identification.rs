@@ -23,7 +23,7 @@ pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
         section.say(judged(incident, suspect));
         section.list(suspect.reasons.iter().map(|reason| Line::from(reason.as_str())).collect());
         if let Some(chart) = chart(incident, suspect) {
-            section.blocks.push(Block::Chart(chart));
+            section.blocks.push(Block::Chart(Box::new(chart)));
         }
     }
     super::services::identification(&mut section, incident);

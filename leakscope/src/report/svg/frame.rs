@@ -2,11 +2,8 @@
 
 use jiff::Timestamp;
 
-use super::super::chart::{between, bytes};
+use super::super::chart::{Clock, between, bytes};
 use super::super::html::escaped;
-
-/// Longer than this, and the hour alone says too little.
-const DAY: f64 = 86_400.0;
 
 /// The axes of a drawing.
 #[derive(Clone, Copy, Debug)]
@@ -136,7 +133,8 @@ impl Frame {
                 y + 4.0
             ));
         }
-        let form = if self.seconds > DAY { "%m-%d %H:%M" } else { "%H:%M:%S" };
+        let ends = self.from + std::time::Duration::from_secs_f64(self.seconds);
+        let clock = Clock::within(self.from, ends);
         let shares: &[f64] = if self.width < 500.0 { &[0.0, 1.0] } else { &[0.0, 0.5, 1.0] };
         for share in shares {
             let at = self.from + std::time::Duration::from_secs_f64(self.seconds * share);
@@ -144,7 +142,7 @@ impl Frame {
                 "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\n",
                 left + (right - left) * share,
                 self.height - 8.0,
-                at.strftime(form)
+                clock.show(at)
             ));
         }
         out
