@@ -170,7 +170,7 @@ fn pictures(folder: &Path) -> Result<()> {
             .arg(format!("--blink-settings=preferredColorScheme={scheme}"))
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg(format!("--screenshot={}", folder.join(name).with_extension("png").display()))
-            .arg("--window-size=1000,2600")
+            .arg("--window-size=1000,3200")
             .arg(format!("file://{}", page.display()));
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
         run_command(&mut command)?;

@@ -25,7 +25,7 @@ dt{color:var(--soft)}dd{margin:0}.good{color:var(--good)}.watch{color:var(--watc
 svg text{fill:var(--soft);font-size:12px}.grid{stroke:var(--line)}\
 .curve,.other,.host,.trend{fill:none;stroke-width:2;stroke-linejoin:round}.curve{stroke:var(--curve)}\
 .other{stroke:var(--other)}.host{stroke:var(--good)}.trend{stroke:var(--watch);stroke-dasharray:7 4}\
-.band{fill:var(--watch);fill-opacity:.2}.limit,.arrow{stroke:var(--limit);stroke-width:2;fill:none}\
+.band{fill:var(--watch);fill-opacity:.2;stroke:var(--watch);stroke-opacity:.5}.limit,.arrow{stroke:var(--limit);stroke-width:2;fill:none}\
 .kill{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:4 3}.back{fill:var(--good)}\
 svg .killed{fill:var(--bad)}svg .returned{fill:var(--good)}svg .limited{fill:var(--limit)}\
 .legend{list-style:none;display:flex;flex-wrap:wrap;gap:.2em 1.2em;margin:0 0 .5em;padding:0;font-size:.85rem}\

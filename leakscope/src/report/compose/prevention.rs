@@ -91,6 +91,7 @@ fn cure(incident: &Incident, suspect: &Suspect) -> Vec<Line> {
 /// to live would leave of it follows from size and pace.
 fn collection(bytes: Bytes, period: Duration, names_a_cache: bool) -> Line {
     let kept = (TIME_TO_LIVE.as_secs_f64() / period.as_secs_f64().max(1e-3)).ceil().max(1.0);
+    let kept = two_digits(kept);
     let held = whole(kept * bytes.as_f64());
     let named = if names_a_cache { ", and its command line or unit names a cache" } else { "" };
     Line::new()
@@ -323,6 +324,12 @@ fn alert(section: &mut Section, suspect: &Suspect) {
 fn alert_minutes(suspect: &Suspect) -> u64 {
     let eta = suspect.oom.as_ref().map_or(u64::MAX, |oom| oom.low.as_secs() / 60);
     (eta / 4).clamp(1, 10)
+}
+
+/// An estimate has two digits that mean something.
+fn two_digits(value: f64) -> f64 {
+    let unit = 10f64.powf(value.max(1.0).log10().floor() - 1.0).max(1.0);
+    (value / unit).round() * unit
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size: positive; saturates")]

@@ -43,7 +43,7 @@ impl Frame {
 
     /// As high as a flat one, and from `low` to `high` instead of from zero.
     pub(super) fn closer(times: (Timestamp, Timestamp), low: f64, high: f64) -> Self {
-        let frame = Self::new(times, (high - low).max(1.0), 800.0, 180.0, 3.0);
+        let frame = Self::new(times, (high - low).max(1.0), 800.0, 220.0, 5.0);
         let base = (low / frame.step).floor() * frame.step;
         Self {
             base,
@@ -180,7 +180,7 @@ mod tests {
         assert!(frame.y(88_010_000.0) - frame.y(88_110_000.0) > 60.0, "it fills the drawing");
         let grid = frame.grid();
         assert!(
-            grid.contains(">88.0 MB<") && grid.contains(">+50.0 KB<") && grid.contains(">+100 KB<"),
+            grid.contains(">88.0 MB<") && grid.contains(">+80.0 KB<") && grid.contains(">+100 KB<"),
             "{grid}"
         );
     }

@@ -218,6 +218,15 @@ fn a_cgroup_that_has_a_limit_is_not_given_another() {
 }
 
 #[test]
+fn the_part_that_others_have_in_the_time_to_a_limit_is_told() {
+    let mut incident = lab();
+    let alone = "by itself it would take about";
+    assert!(!prose(&incident).contains(alone), "6.09 GB at 51.2 KB/s is what the lab's report says");
+    incident.hunt.suspects[0].oom.as_mut().unwrap().eta = Duration::from_secs(50_000);
+    assert!(prose(&incident).contains(&format!("{alone} 1 d 9 h.")), "{}", prose(&incident));
+}
+
+#[test]
 fn a_hunt_without_a_leak_says_so() {
     let prose = prose(&nothing_found());
     assert!(prose.contains("No process was found leaking among 143 processes in 1 min 12 s of observation."));
