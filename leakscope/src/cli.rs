@@ -360,7 +360,7 @@ pub struct DoctorArgs {
 /// `leakscope demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Leave the legitimate app, the folder and its files for a look
+    /// Leave the legitimate app, the folder and its files for a look, the report in every form among them
     #[arg(long)]
     pub keep: bool,
     /// Use /tmp/leaky.pid, /tmp/legit-app.pid, /tmp/incident-report.txt and /var/log/monitoring/memory.log

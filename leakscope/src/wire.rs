@@ -230,11 +230,18 @@ async fn demo_in(
         () = std::future::ready(()) => {}
     }
     let shown = demo::run(&mut monitor, lab, &demo::Options { confirm: args.confirm }, ui).await?;
-    let destination = Destination { path: lab.paths.report.clone(), format: ReportFormat::Text };
+    let text = Destination { path: lab.paths.report.clone(), format: ReportFormat::Text };
     let terms = Terms { confirm: args.confirm, told: Told::Kill };
     let mut incident = present::incident(&shown.hunted, terms);
     let leak = shown.hunted.leak_confirmed();
-    let written = if leak { present::write(&mut incident, &destination, ui) } else { Ok(()) };
+    let mut written = Ok(());
+    if leak {
+        // The text last: it is the one that the result names.
+        let others = if args.keep { text.in_other_forms() } else { Vec::new() };
+        for destination in others.iter().chain([&text]) {
+            written = written.and_then(|()| present::write(&mut incident, destination, ui));
+        }
+    }
     ui.out(&present::result(&incident.hunt, &shown.hunted, json, ui)?);
     if leak && !json {
         ui.out(&format!("\n{}", incident.render(ReportFormat::Text)?));

@@ -12,6 +12,7 @@ mod demo;
 mod fuzz;
 mod lint;
 mod readme;
+mod samples;
 mod test;
 mod zoo;
 
@@ -54,6 +55,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Run the lab and show it in README.md: the picture docs/demo.svg, the report, the help texts
     Readme,
+    /// Run the lab in namespaces of its own and keep its report in every form in docs/samples
+    Samples,
     /// Start the real programs of tests/zoo, half of them leaking at a known rate, and record them as root
     Zoo(zoo::Arguments),
     /// Fuzz everything that is read from somebody else: recordings, CSV, logs, Prometheus' answers
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&workspace, &arguments),
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Readme => readme::run(&workspace),
+        Task::Samples => samples::run(&workspace),
         Task::Zoo(arguments) => zoo::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Task::Audit => audit::run(&workspace),

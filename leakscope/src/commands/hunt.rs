@@ -4,6 +4,7 @@
 //! It observes until the first leak is confirmed (or until the time is up, with `--all`). A kill that fails is an outcome
 //! and not an error: the hunt goes on. Start reading at [`run`].
 
+mod available;
 mod chase;
 mod killing;
 mod timeline;
@@ -20,7 +21,7 @@ use crate::process::Directory;
 use crate::report::{AnatomyLine, OomChoice};
 use crate::source::{HostMemory, Lost, Source, SourceKind};
 use crate::ui::Ui;
-use crate::units::{Pid, ProcKey};
+use crate::units::{Bytes, Pid, ProcKey};
 
 /// Whether and how a confirmed leak is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub struct Hunted {
     pub host_before: HostMemory,
     /// The host's memory at the end.
     pub host_after: HostMemory,
+    /// Its available memory over time, oldest first, thinned.
+    pub host_available: Vec<(Timestamp, Bytes)>,
     /// What observed.
     pub source: SourceKind,
     /// What was lost.

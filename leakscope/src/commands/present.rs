@@ -1,17 +1,19 @@
 //! From what came of a command to what is shown: the one place where findings and outcomes become the report's values.
 
+mod story;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::hunt::Hunted;
 use crate::action::Outcome;
-use crate::monitor::{Finding, Group, Point};
+use crate::monitor::{Finding, Group};
 use crate::process::Identity;
 use crate::report::Printable;
 use crate::report::{
     Cadence, Candidate, Host, HostVerdict, Hunt, Incident, Kernel, LossLine, Oom, OwnerLine, PressureLine,
-    RateLine, ReportFormat, Service, Story, Style, Suspect, TimelineEntry, Told, checks_table,
-    short_command_line, write_report,
+    RateLine, ReportFormat, Service, Style, Suspect, TimelineEntry, Told, checks_table, short_command_line,
+    write_report,
 };
 use crate::source::HostMemory;
 use crate::ui::Ui;
@@ -38,6 +40,17 @@ pub struct Destination {
     pub format: ReportFormat,
 }
 
+impl Destination {
+    /// The other forms of the same report, each beside it under its own ending.
+    pub fn in_other_forms(&self) -> Vec<Self> {
+        ReportFormat::NAMES
+            .into_iter()
+            .filter(|(_, format)| *format != self.format)
+            .map(|(ending, format)| Self { path: self.path.with_extension(ending), format })
+            .collect()
+    }
+}
+
 /// The incident that a hunt makes; its report is due where [`Hunted::leak_confirmed`].
 pub fn incident(hunted: &Hunted, terms: Terms) -> Incident {
     Incident {
@@ -55,7 +68,8 @@ pub fn incident(hunted: &Hunted, terms: Terms) -> Incident {
             .chain(hunted.cleared.iter().map(|finding| candidate(finding, false)))
             .collect(),
         considered: Some(hunted.watched as u64),
-        stories: hunted.findings.iter().map(|finding| story(finding, hunted)).collect(),
+        stories: hunted.findings.iter().map(|finding| story::of(finding, hunted)).collect(),
+        host_available: hunted.host_available.clone(),
         oom_choice: hunted.oom_choice.clone(),
         lost: hunted.lost.clone(),
         own: super::watch::self_cost().ok(),
@@ -247,18 +261,6 @@ fn candidate(finding: &Finding, confirmed: bool) -> Candidate {
             .first()
             .cloned()
             .unwrap_or_else(|| format!("its footprint is {}", finding.verdict.state.name())),
-    }
-}
-
-fn story(finding: &Finding, hunted: &Hunted) -> Story {
-    let wall_of = |point: &Point| finding.wall - finding.at.since(point.at);
-    let killed = hunted.actions.iter().find(|(key, outcome)| *key == finding.key && outcome.is_dead());
-    Story {
-        key: finding.key,
-        steady: finding.steady,
-        given_back: Some(finding.given_back),
-        footprint: finding.history.iter().map(|point| (wall_of(point), point.memory.footprint())).collect(),
-        killed_at: killed.and_then(|(_, outcome)| outcome.signals.last()).map(|sent| sent.at),
     }
 }
 

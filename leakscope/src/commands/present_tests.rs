@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::action::OutcomeKind;
 use crate::leak::{Evidence, Memory, State, Verdict};
+use crate::monitor::Point;
 use crate::process::testing::identity;
 use crate::source::{Lost, SourceKind};
 use crate::units::Moment;
@@ -65,6 +66,7 @@ fn hunted(actions: Vec<Outcome>) -> Hunted {
         ended: Vec::new(),
         cleared: Vec::new(),
         watched: 12,
+        host_available: Vec::new(),
         oom_choice: None,
         timeline: Vec::new(),
         timeline_left_out: 0,
@@ -82,10 +84,37 @@ fn killed_at(second: u64) -> Outcome {
 #[test]
 fn a_story_has_the_dates_of_its_own_moments() {
     let hunted = hunted(vec![killed_at(1130)]);
-    let story = story(&hunted.findings[0], &hunted);
+    let story = story::of(&hunted.findings[0], &hunted);
     assert_eq!(story.footprint, [(date(1040), Bytes(40_000)), (date(1099), Bytes(99_000))]);
     assert_eq!(story.killed_at, Some(date(1130)), "when it was signalled, not when it was confirmed");
     assert_eq!((story.given_back, story.steady), (Some(Bytes(300)), Some(Bytes(5_000))));
+}
+
+#[test]
+fn a_look_alike_is_drawn_up_to_the_end_and_whoever_looks_otherwise_is_not() {
+    let mut hunted = hunted(Vec::new());
+    let mut other = |pid: u32, program: &str, comm: &str| {
+        let mut other = Finding { identity: identity(pid), key: identity(pid).key, ..finding() };
+        other.identity.exe.as_mut().unwrap().path = program.into();
+        other.identity.comm = comm.to_owned();
+        hunted.cleared.push(other);
+    };
+    let comm = identity(42).comm;
+    other(43, "/another", &comm);
+    other(44, "/another", "another");
+    let story = story::of(&hunted.findings[0], &hunted);
+    assert_eq!(story.beside.len(), 1);
+    assert_eq!(story.beside[0].pid, crate::units::Pid(43));
+    assert_eq!(story.beside[0].footprint.last(), Some(&(date(1100), Bytes(100_000))), "silent since 1099");
+    hunted.actions = vec![(identity(42).key, {
+        let mut outcome = killed_at(1130);
+        outcome.bystanders =
+            vec![crate::action::Bystander { pid: crate::units::Pid(44), alive: true, same_process: true }];
+        outcome
+    })];
+    let pids: Vec<_> =
+        story::of(&hunted.findings[0], &hunted).beside.iter().map(|other| other.pid.0).collect();
+    assert_eq!(pids, [43, 44], "a bystander of the kill belongs to them");
 }
 
 #[test]

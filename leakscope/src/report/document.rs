@@ -2,11 +2,9 @@
 //!
 //! Every text in it is [`super::Printable`], so a renderer only has to add the escapes of its own language.
 
-use jiff::Timestamp;
-
+use super::chart::Chart;
 use super::printable::{Line, Printable};
 use super::table::Table;
-use crate::units::Bytes;
 
 /// A report.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,27 +71,5 @@ pub enum Block {
     /// Lines to be copied; never wrapped.
     Code(Vec<Printable>),
     /// A footprint over time.
-    Chart(Chart),
-}
-
-/// A footprint over time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chart {
-    /// What it shows.
-    pub caption: Line,
-    /// The samples, oldest first.
-    pub points: Vec<(Timestamp, Bytes)>,
-    /// When the process was killed.
-    pub killed_at: Option<Timestamp>,
-}
-
-impl Chart {
-    /// At most `count` of the samples, evenly apart, the first and the last among them.
-    pub fn thinned(&self, count: usize) -> Vec<(Timestamp, Bytes)> {
-        let last = self.points.len().saturating_sub(1);
-        if self.points.len() <= count || count < 2 {
-            return self.points.clone();
-        }
-        (0..count).map(|i| self.points[i * last / (count - 1)]).collect()
-    }
+    Chart(Box<Chart>),
 }

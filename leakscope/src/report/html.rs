@@ -9,11 +9,12 @@ use super::table::{Mark, Table};
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--text:#1c1e21;--page:#fff;--line:#d4d7dc;--soft:#5c636d;--code:#f2f3f5;\
---good:#1a7f37;--watch:#8a5a00;--bad:#c4232b;--curve:#1f6feb}\
+--good:#1a7f37;--watch:#8a5a00;--bad:#c4232b;--curve:#1f6feb;--other:#6e7781;--limit:#8250df}\
 @media(prefers-color-scheme:dark){:root{--text:#e3e5e8;--page:#16181c;--line:#3a3f46;--soft:#9aa2ad;--code:#22252a;\
---good:#4cc26b;--watch:#e0a83a;--bad:#ff6b70;--curve:#6ea8ff}}\
+--good:#4cc26b;--watch:#e0a83a;--bad:#ff6b70;--curve:#6ea8ff;--other:#9aa2ad;--limit:#b392f0}}\
 body{font:16px/1.5 system-ui,sans-serif;color:var(--text);background:var(--page);max-width:60rem;margin:2rem auto;\
-padding:0 1rem}h1{font-size:1.6rem}h2{font-size:1.2rem;border-bottom:1px solid var(--line);margin-top:2rem}\
+padding:0 1rem;overflow-wrap:break-word}h1{font-size:1.6rem}\
+h2{font-size:1.2rem;border-bottom:1px solid var(--line);margin-top:2rem}\
 h3{font-size:1rem}code,pre{font-family:ui-monospace,monospace;font-size:.9em;background:var(--code);border-radius:3px}\
 code{padding:.1em .3em;overflow-wrap:anywhere}pre{padding:.7em;overflow-x:auto}\
 table{border-collapse:collapse;font-size:.9rem;display:block;overflow-x:auto}\
@@ -21,8 +22,15 @@ th,td{border-bottom:1px solid var(--line);padding:.3em .7em;text-align:left;vert
 .number{text-align:right;white-space:nowrap}dl{display:grid;grid-template-columns:max-content 1fr;gap:.2em 1em}\
 dt{color:var(--soft)}dd{margin:0}.good{color:var(--good)}.watch{color:var(--watch)}.bad{color:var(--bad);font-weight:600}\
 .faint{color:var(--soft)}figure{margin:1em 0}figcaption{color:var(--soft);font-size:.9rem}svg{width:100%;height:auto}\
-svg text{fill:var(--soft);font-size:12px}.grid{stroke:var(--line)}.curve{stroke:var(--curve);fill:none;stroke-width:2}\
-.kill{stroke:var(--bad);stroke-dasharray:4 3}svg .killed{fill:var(--bad)}";
+svg text{fill:var(--soft);font-size:12px}.grid{stroke:var(--line)}\
+.curve,.other,.host,.trend{fill:none;stroke-width:2;stroke-linejoin:round}.curve{stroke:var(--curve)}\
+.other{stroke:var(--other)}.host{stroke:var(--good)}.trend{stroke:var(--watch);stroke-dasharray:7 4}\
+.band{fill:var(--watch);fill-opacity:.2;stroke:var(--watch);stroke-opacity:.5}.limit,.arrow{stroke:var(--limit);stroke-width:2;fill:none}\
+.kill{stroke:var(--bad);stroke-width:1.5;stroke-dasharray:4 3}.back{fill:var(--good)}\
+svg .killed{fill:var(--bad)}svg .returned{fill:var(--good)}svg .limited{fill:var(--limit)}\
+.legend{list-style:none;display:flex;flex-wrap:wrap;gap:.2em 1.2em;margin:0 0 .5em;padding:0;font-size:.85rem}\
+.legend svg{width:24px;height:10px;margin-right:.4em}\
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:0 1em}.charts figure{margin:.5em 0}";
 
 /// Writes `document` as HTML.
 pub fn to_html(document: &Document) -> String {
@@ -67,11 +75,15 @@ fn write_block(out: &mut String, block: &Block) {
             let lines: Vec<String> = lines.iter().map(|line| escaped(line.as_str())).collect();
             out.push_str(&format!("<pre>{}</pre>\n", lines.join("\n")));
         }
-        Block::Chart(chart) => out.push_str(&format!(
-            "<figure>\n{}<figcaption>{}</figcaption>\n</figure>\n",
-            svg::chart(chart),
-            inline(&chart.caption)
-        )),
+        Block::Chart(chart) => {
+            let (caption, drawings) = (inline(&chart.caption), svg::chart(chart));
+            out.push_str(&format!("<figure>\n<figcaption>{caption}</figcaption>\n{drawings}</figure>\n"));
+            let words: String =
+                chart.in_words().iter().map(|line| format!("<li>{}</li>\n", inline(line))).collect();
+            if !words.is_empty() {
+                out.push_str(&format!("<ul>\n{words}</ul>\n"));
+            }
+        }
     }
 }
 
@@ -105,7 +117,8 @@ fn write_table(out: &mut String, table: &Table) {
     out.push_str("</tbody>\n</table>\n");
 }
 
-fn inline(line: &Line) -> String {
+/// A line with its code marked as such.
+pub(super) fn inline(line: &Line) -> String {
     let span = |span: &Span| match span {
         Span::Text(text) => escaped(text.as_str()),
         Span::Code(code) => format!("<code>{}</code>", escaped(code.as_str())),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::chart::Curve;
 use super::hunt::{Hunt, Suspect};
 use super::watch::SelfCost;
 use crate::action::Outcome;
@@ -37,6 +38,8 @@ pub struct Incident {
     pub considered: Option<u64>,
     /// What is known of a suspect beyond its JSON.
     pub stories: Vec<Story>,
+    /// The host's available memory over time, oldest first.
+    pub host_available: Curve,
     /// Whom the kernel's OOM killer would have chosen, by its own score.
     pub oom_choice: Option<OomChoice>,
     /// What was not seen, per cause.
@@ -121,7 +124,11 @@ pub struct Story {
     /// All that it gave back within its clean growth: the sum of the falls between samples. Zero is a measurement.
     pub given_back: Option<Bytes>,
     /// Its footprint over time, oldest first.
-    pub footprint: Vec<(Timestamp, Bytes)>,
+    pub footprint: Curve,
+    /// When it was judged: the end of its clean growth.
+    pub judged_at: Option<Timestamp>,
+    /// Processes that look like it, over the same time.
+    pub beside: Vec<Lookalike>,
     /// When the signal was sent that ended it.
     pub killed_at: Option<Timestamp>,
 }
@@ -129,8 +136,29 @@ pub struct Story {
 impl Story {
     /// A story without anything in it yet.
     pub fn new(key: ProcKey) -> Self {
-        Self { key, steady: None, given_back: None, footprint: Vec::new(), killed_at: None }
+        Self {
+            key,
+            steady: None,
+            given_back: None,
+            footprint: Vec::new(),
+            judged_at: None,
+            beside: Vec::new(),
+            killed_at: None,
+        }
     }
+}
+
+/// A process that could be taken for a suspect.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lookalike {
+    /// Its pid.
+    pub pid: Pid,
+    /// Its command line.
+    pub name: String,
+    /// What was thought of it at the end.
+    pub verdict: State,
+    /// Its footprint over time, oldest first.
+    pub footprint: Curve,
 }
 
 /// The process with the highest `oom_score`.

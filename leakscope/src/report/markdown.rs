@@ -3,12 +3,16 @@
 //! Names and command lines are code spans whose fence is longer than any in them; words are escaped, so that a process
 //! name can neither open a link nor end a table.
 
-use super::document::{Block, Chart, Document};
+use super::chart::{Chart, at_or_before, bytes};
+use super::document::{Block, Document};
 use super::printable::{Line, Span};
 use super::table::Table;
 
 /// How many points of a chart stand for it.
 const CHART_POINTS: usize = 9;
+
+/// How many look-alikes have a column beside it.
+const CHART_BESIDE: usize = 2;
 
 /// Writes `document` as Markdown.
 pub fn to_markdown(document: &Document) -> String {
@@ -61,10 +65,34 @@ fn write_table(out: &mut String, table: &Table) {
     }
 }
 
+/// A few points of the chart with the trend and the look-alikes beside them, and the rest in sentences.
 fn write_chart(out: &mut String, chart: &Chart) {
-    out.push_str(&format!("{}:\n\n| Time (UTC) | Footprint |\n| --- | ---: |\n", inline(&chart.caption)));
-    for (at, bytes) in chart.thinned(CHART_POINTS) {
-        out.push_str(&format!("| {} | {bytes} |\n", at.strftime("%H:%M:%S")));
+    let beside = &chart.beside[..chart.beside.len().min(CHART_BESIDE)];
+    let mut head = vec!["Time (UTC)".to_owned(), "Footprint".to_owned()];
+    head.extend(chart.trend.map(|_| "Fitted trend".to_owned()));
+    head.extend(beside.iter().map(|other| in_cell(&other.name)));
+    out.push_str(&format!(
+        "{}:\n\n| {} |\n| ---{} |\n",
+        inline(&chart.caption),
+        head.join(" | "),
+        " | ---:".repeat(head.len() - 1)
+    ));
+    for (at, footprint) in chart.thinned(CHART_POINTS) {
+        let mut row = vec![chart.clock().show(at).to_string(), footprint.to_string()];
+        row.extend(chart.trend.map(|trend| {
+            let inside = (trend.from..=trend.to).contains(&at);
+            if inside { bytes(trend.at(at)[1]).to_string() } else { String::new() }
+        }));
+        row.extend(
+            beside.iter().map(|other| {
+                at_or_before(&other.points, at).map_or_else(String::new, |held| held.to_string())
+            }),
+        );
+        out.push_str(&format!("| {} |\n", row.join(" | ")));
+    }
+    let words: String = chart.in_words().iter().map(|line| format!("- {}\n", inline(line))).collect();
+    if !words.is_empty() {
+        out.push_str(&format!("\n{words}"));
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod analysis;
 mod anatomy;
+mod chart;
 mod compose;
 mod counts;
 mod document;
@@ -31,16 +32,17 @@ mod write;
 
 pub use analysis::{Analysis, SeriesReport, ServiceReport, TransitionLine};
 pub use anatomy::{AnatomyLine, MappingLine};
+pub use chart::{Available, Beside, Ceiling, Chart, Curve, Ending, Trend};
 pub use compose::compose;
 pub use counts::{CallLine, CallsLine, FlowLine, LossLine, RemapLine, RssLine};
-pub use document::{Block, Chart, Document, Section};
+pub use document::{Block, Document, Section};
 pub use duration::span;
 pub use format::ReportFormat;
 pub use html::to_html;
 pub use hunt::{
     Cadence, Host, HostVerdict, Hunt, Kernel, MemoryLine, Oom, OwnerLine, Place, RateLine, Suspect,
 };
-pub use incident::{Candidate, Incident, OomChoice, Story, TimelineEntry, Told};
+pub use incident::{Candidate, Incident, Lookalike, OomChoice, Story, TimelineEntry, Told};
 pub use markdown::to_markdown;
 pub use pressure::{PressureLine, StallLine};
 pub use printable::{Line, Printable, Span, command_line, short_command_line};

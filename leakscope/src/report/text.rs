@@ -3,7 +3,8 @@
 use textwrap::{Options, WordSplitter};
 use unicode_width::UnicodeWidthStr;
 
-use super::document::{Block, Chart, Document};
+use super::chart::Chart;
+use super::document::{Block, Document};
 use super::printable::Line;
 use super::table::Style;
 
@@ -61,7 +62,12 @@ fn write_block(out: &mut String, block: &Block, style: Style) {
                 out.push_str(&format!("    {line}\n"));
             }
         }
-        Block::Chart(chart) => wrapped(out, &in_words(chart), "", "", style),
+        Block::Chart(chart) => {
+            wrapped(out, &in_words(chart), "", "", style);
+            for line in chart.in_words() {
+                wrapped(out, &line, "- ", "  ", style);
+            }
+        }
     }
 }
 
@@ -111,10 +117,11 @@ fn glue_units(text: &str) -> String {
     out
 }
 
-/// A chart in text: a few of its points.
+/// A curve in text: a few of its points.
 fn in_words(chart: &Chart) -> Line {
     let points = chart.thinned(CHART_POINTS);
+    let clock = chart.clock();
     let words: Vec<String> =
-        points.iter().map(|(at, bytes)| format!("{bytes} at {}", at.strftime("%H:%M:%S"))).collect();
-    Line::new().then(chart.caption.clone()).text(": ").text(words.join(", ")).text(".")
+        points.iter().map(|(at, bytes)| format!("{bytes} at {}", clock.show(*at))).collect();
+    chart.caption.clone().text(": ").text(words.join(", ")).text(".")
 }

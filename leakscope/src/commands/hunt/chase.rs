@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::available::Available;
 use super::timeline::Timeline;
 use super::{EveryTick, Hunted, KillMode, Options};
 use crate::action::Outcome;
@@ -27,6 +28,11 @@ const CLEARED_SHOWN: usize = 8;
 
 /// After something was done it is watched for so long before the next: what is freed moves everything else.
 const COOLDOWN: Duration = Duration::from_secs(5);
+
+/// How many look-alikes of a leak it shows besides, and among how many processes they are looked for: who they are is
+/// read from /proc at the end.
+const LOOKALIKES_SHOWN: usize = 8;
+const LOOKED_AT: usize = 4096;
 
 /// A hunt ends when it has confirmed so many leaks: with `--all` it may last for weeks, and each is kept for the report.
 const MOST_CONFIRMED: usize = 256;
@@ -52,6 +58,7 @@ pub(super) struct Chase<'a, S, D> {
     oom_choice: Option<OomChoice>,
     /// When something may be done again.
     rested_at: Option<Moment>,
+    host_available: Available,
     pub(super) timeline: Timeline,
 }
 
@@ -77,6 +84,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             warned: BTreeSet::new(),
             oom_choice: None,
             rested_at: None,
+            host_available: Available::default(),
             timeline: Timeline::default(),
         })
     }
@@ -126,6 +134,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         let Some(tick) = tick else { return Ok(None) };
         if let Some((.., host)) = self.monitor.now() {
             (self.every_tick)(&tick, &host)?;
+            self.host_available.push(tick.wall, host.available);
         }
         self.note(&tick);
         self.warn_of_near_limits(tick.wall);
@@ -304,11 +313,14 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         let ended = self.ended_by_themselves(finished);
         let mut findings = std::mem::take(&mut self.confirmed);
         let mut cleared = Vec::new();
-        for key in self.monitor.keys_by_growth() {
+        let keys = self.monitor.keys_by_growth();
+        let lookalikes = self.lookalikes(&keys, &findings);
+        for key in keys {
             let grows = self.options.is_about(key)
                 && self.monitor.process(key).is_some_and(|tracked| tracked.verdict.state.severity() > 0);
             let known = findings.iter().any(|finding| finding.key == key);
-            if known || !self.options.is_about(key) || (!grows && cleared.len() == CLEARED_SHOWN) {
+            let shown = grows || cleared.len() < CLEARED_SHOWN || lookalikes.contains(&key);
+            if known || !self.options.is_about(key) || !shown {
                 continue;
             }
             if let Some(finding) = self.monitor.finding(key) {
@@ -327,6 +339,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             observed: self.monitor.elapsed(),
             host_before,
             host_after,
+            host_available: self.host_available.finish(),
             source: self.monitor.source_kind(),
             lost: self.monitor.lost().clone(),
             findings,
@@ -341,6 +354,22 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             timeline_left_out,
             interrupted: self.interrupted,
         }
+    }
+
+    /// Of those that are watched, some that could be taken for a confirmed leak: a report shows them beside it.
+    fn lookalikes(&mut self, keys: &[ProcKey], confirmed: &[Finding]) -> BTreeSet<ProcKey> {
+        let mut found = BTreeSet::new();
+        if confirmed.is_empty() {
+            return found;
+        }
+        for key in keys.iter().take(LOOKED_AT).filter(|key| self.options.is_about(**key)) {
+            let Some(identity) = self.monitor.identity(*key) else { continue };
+            let alike = |leak: &Finding| leak.key != *key && identity.looks_like(&leak.identity);
+            if confirmed.iter().any(alike) && found.insert(*key) && found.len() == LOOKALIKES_SHOWN {
+                break;
+            }
+        }
+        found
     }
 
     /// Confirmed leaks whose process is gone without our doing, or is another program by now.

@@ -2,12 +2,14 @@
 
 use super::super::document::{Block, Section};
 use super::super::duration::span;
-use super::super::hunt::{Cadence, Kernel, Place, Suspect};
+use super::super::hunt::{Cadence, Kernel, Place, RateLine, Suspect};
 use super::super::incident::Incident;
 use super::super::printable::{Line, Printable};
-use super::{head, percent};
+use super::runtime::Runtime;
+use super::{head, named, percent, short_container};
+use crate::leak::Rate;
 use crate::source::SourceKind;
-use crate::units::Bytes;
+use crate::units::{Bytes, BytesPerSec};
 
 /// Stacks that a report shows, and frames of each.
 const PLACES: usize = 5;
@@ -17,14 +19,19 @@ const FRAME_LENGTH: usize = 120;
 /// Below this share the counts and /proc do not tell the same story, and the reader should know.
 const MOSTLY_EXPLAINED: f64 = 0.8;
 
+/// Entry size and cadence, and the rate, are measured apart from each other; within this share of it they agree.
+const AGREES: f64 = 0.1;
+
 pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
     let mut section = Section::new("Root Cause");
     for suspect in subjects {
         head(&mut section, subjects, suspect);
+        section.say(what_it_is(suspect));
+        section.say(rate(suspect));
         if let Some(cadence) = &suspect.cadence {
             let nothing_back =
                 incident.story(suspect).and_then(|story| story.given_back) == Some(Bytes::ZERO);
-            section.say(rhythm(cadence, nothing_back));
+            section.say(rhythm(cadence, &suspect.rate, nothing_back));
         } else if let Some(why) = &suspect.cadence_unknown {
             section.say(format!("The size and the rhythm of its entries are not known: {why}."));
         }
@@ -66,17 +73,73 @@ fn kinds(suspect: &Suspect) -> Line {
     .into()
 }
 
-fn rhythm(cadence: &Cadence, nothing_back: bool) -> Line {
+/// What program it is and who keeps it.
+fn what_it_is(suspect: &Suspect) -> Line {
+    let mut line = named(suspect, true).text(format!(" is {}", Runtime::of(suspect).in_words()));
+    if let Some(exe) = &suspect.exe {
+        line = line.text(" (").code(exe).text(")");
+    }
+    line = line
+        .text(format!(", run by {}", suspect.user.clone().unwrap_or_else(|| format!("uid {}", suspect.uid))));
+    let owner = &suspect.owner;
+    if let Some(container) = &owner.container {
+        line = line.text(", in the container ").code(short_container(container));
+    } else if let Some(unit) = &owner.unit {
+        line = line.text(", in the unit ").code(unit);
+    }
+    if let Some(pidfile) = &owner.pidfile {
+        line = line.text(", and named by the pid file ").code(pidfile);
+    }
+    line.text(".")
+}
+
+fn rate(suspect: &Suspect) -> Line {
+    let Some(Rate { mean, low, high }) = suspect.rate.rate() else { return Line::new() };
+    let mut line =
+        format!("Its footprint grew at {mean}, with a 95 % confidence interval from {low} to {high}");
+    if !suspect.clean_growth.is_zero() {
+        line += &format!(", over {} of growth without a break", span(suspect.clean_growth));
+    }
+    (line + ".").into()
+}
+
+fn rhythm(cadence: &Cadence, rate: &RateLine, nothing_back: bool) -> Line {
     let seconds = cadence.period.as_secs_f64();
     let often = if seconds > 0.0 && seconds <= 1.0 {
-        format!("{:.1} a second (one every {})", 1.0 / seconds, span(cadence.period))
+        format!("{} (one every {})", times_a_second(1.0 / seconds), span(cadence.period))
     } else {
         format!("one every {}", span(cadence.period))
     };
     let end = if nothing_back { ", and nothing was given back." } else { "." };
-    match cadence.bytes {
-        Some(bytes) => format!("The growth came in entries of about {bytes}, {often}{end}").into(),
-        None => format!("The growth came in bursts, {often}{end}").into(),
+    let Some(bytes) = cadence.bytes else {
+        return format!(
+            "The growth came in bursts, {}{end}",
+            often.replace("entries", "bursts").replace("entry", "burst")
+        )
+        .into();
+    };
+    let line = format!("The growth came in entries of about {bytes}, {often}{end}");
+    let measured = rate.rate_bytes_per_s.filter(|rate| rate.0 > 0.0 && seconds > 0.0);
+    let Some(measured) = measured else { return line.into() };
+    let made = BytesPerSec(bytes.as_f64() / seconds);
+    let share = made.0 / measured.0;
+    let word = if share < 1.0 - AGREES {
+        format!(", so that {} of the growth came in them", percent(share))
+    } else if share > 1.0 + AGREES {
+        ", so that a part of them did not stay".to_owned()
+    } else {
+        ", which agrees".to_owned()
+    };
+    format!("{line} That makes {made} beside the {measured} that was measured{word}.").into()
+}
+
+/// `5 entries a second`, `2.9 entries a second`.
+fn times_a_second(times: f64) -> String {
+    let whole = times.round();
+    match (times - whole).abs() < 0.05 {
+        true if whole <= 1.0 => "1 entry a second".to_owned(),
+        true => format!("{whole:.0} entries a second"),
+        false => format!("{times:.1} entries a second"),
     }
 }
 

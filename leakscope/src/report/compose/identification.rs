@@ -1,12 +1,13 @@
 //! Identification: who the process is, why it was found guilty, and why the others were not.
 
-use super::super::document::{Block, Chart, Section};
+use super::super::chart::{Available, Beside, Ceiling, Chart, Ending, Trend};
+use super::super::document::{Block, Section};
 use super::super::duration::span;
-use super::super::hunt::Suspect;
-use super::super::incident::Incident;
+use super::super::hunt::{Oom, Suspect};
+use super::super::incident::{Incident, Lookalike};
 use super::super::printable::{Line, Printable, Span, command_line};
 use super::super::tables::candidates_table;
-use super::head;
+use super::{head, shortened};
 
 /// Candidates that a report shows.
 const CANDIDATES: usize = 40;
@@ -22,7 +23,7 @@ pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
         section.say(judged(incident, suspect));
         section.list(suspect.reasons.iter().map(|reason| Line::from(reason.as_str())).collect());
         if let Some(chart) = chart(incident, suspect) {
-            section.blocks.push(Block::Chart(chart));
+            section.blocks.push(Block::Chart(Box::new(chart)));
         }
     }
     super::services::identification(&mut section, incident);
@@ -80,11 +81,45 @@ fn judged(incident: &Incident, suspect: &Suspect) -> Line {
 
 fn chart(incident: &Incident, suspect: &Suspect) -> Option<Chart> {
     let story = incident.story(suspect)?;
-    (story.footprint.len() > 1).then(|| Chart {
+    if story.footprint.len() < 2 {
+        return None;
+    }
+    let trend = story.judged_at.zip(suspect.rate.rate()).and_then(|(to, rate)| {
+        let from = to - suspect.clean_growth;
+        Trend::through(&story.footprint, from, to, rate)
+    });
+    let dead = incident.actions(suspect).find(|action| action.is_dead());
+    let beside = |other: &Lookalike| Beside {
+        name: Line::new().text(format!("Process {} (", other.pid)).code(shortened(&other.name)).text(")"),
+        points: other.footprint.clone(),
+        verdict: other.verdict.name(),
+    };
+    Some(Chart {
         caption: format!("Footprint of process {} over time (UTC)", suspect.pid).into(),
         points: story.footprint.clone(),
-        killed_at: story.killed_at,
+        trend,
+        limit: suspect.oom.as_ref().map(|oom| ceiling(oom, suspect)),
+        end: story.killed_at.map(|killed_at| Ending {
+            killed_at,
+            held: dead.and_then(|action| action.memory.footprint_before_bytes),
+            died_at: dead.and_then(|action| action.died_at),
+        }),
+        until: Some(incident.hunt.finished_at),
+        beside: story.beside.iter().map(beside).collect(),
+        host: (incident.host_available.len() > 1).then(|| Available {
+            points: incident.host_available.clone(),
+            total: incident.hunt.host.memory_total_bytes,
+        }),
     })
+}
+
+/// The footprint at which the limit is reached: what it held and what was left.
+fn ceiling(oom: &Oom, suspect: &Suspect) -> Ceiling {
+    let name = match oom.limit.as_str() {
+        "host" => Line::from("The end of the host's memory and swap"),
+        path => Line::from("The limit of its cgroup ").code(path),
+    };
+    Ceiling { at: suspect.memory.footprint() + oom.left_bytes, name }
 }
 
 fn candidates(section: &mut Section, incident: &Incident) {

@@ -1,5 +1,7 @@
 //! Impact: what the leak took, and what it would have led to.
 
+use std::time::Duration;
+
 use super::super::document::Section;
 use super::super::duration::span;
 use super::super::hunt::{Oom, Suspect};
@@ -21,7 +23,7 @@ pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
         head(&mut section, subjects, suspect);
         let mut items = held(incident, suspect);
         items.extend(suspect.rate.rate_bytes_per_s.and_then(an_hour));
-        items.extend(suspect.oom.as_ref().map(|oom| limit(oom, is_dead(incident, suspect))));
+        items.extend(suspect.oom.as_ref().map(|oom| limit(oom, suspect, is_dead(incident, suspect))));
         items.extend(suspect.pressure.as_ref().map(|pressure| {
             Line::from(format!("In its cgroup, when it was last read, {}.", pressure.clause()))
         }));
@@ -65,7 +67,10 @@ fn an_hour(rate: BytesPerSec) -> Option<Line> {
     Some(format!("At the measured rate that is {hour} an hour (estimate).").into())
 }
 
-fn limit(oom: &Oom, dead: bool) -> Line {
+/// So much sooner than by itself, and others that grow under the same limit have a part in it worth telling.
+const SHARED: f64 = 0.9;
+
+fn limit(oom: &Oom, suspect: &Suspect, dead: bool) -> Line {
     let line = match oom.limit.as_str() {
         "host" => Line::new().text("The host's memory and swap"),
         path => Line::new().text("The limit of its cgroup ").code(path),
@@ -88,7 +93,20 @@ fn limit(oom: &Oom, dead: bool) -> Line {
         oom.left_bytes,
         span(oom.eta)
     ));
+    let line = match alone(oom, suspect) {
+        Some(alone) if oom.eta.as_secs_f64() < SHARED * alone.as_secs_f64() => line.text(format!(
+            " Others that grew under the same limit at the time are counted in; by itself it would take about {}.",
+            span(alone)
+        )),
+        _ => line,
+    };
     if oom.runaway { line.text(" That is less than two minutes: a runaway.") } else { line }
+}
+
+/// How long the room would last for it alone.
+fn alone(oom: &Oom, suspect: &Suspect) -> Option<Duration> {
+    let rate = suspect.rate.rate_bytes_per_s.filter(|rate| rate.0 > 0.0)?;
+    Duration::try_from_secs_f64(oom.left_bytes.as_f64() / rate.0).ok()
 }
 
 fn available(incident: &Incident) -> Option<Line> {

@@ -9,6 +9,7 @@ mod identification;
 mod impact;
 mod prevention;
 mod resolution;
+mod runtime;
 mod services;
 
 use jiff::Timestamp;
@@ -166,6 +167,22 @@ fn named(suspect: &Suspect, at_start: bool) -> Line {
 /// The command line, as much of it as a sentence takes.
 fn short(suspect: &Suspect) -> String {
     shortened(&command_line(&suspect.cmdline, &suspect.comm))
+}
+
+/// A service, and not the session somebody happened to start it from.
+fn is_service(unit: &str) -> bool {
+    unit.ends_with(".service") && !unit.starts_with("user@") && !unit.starts_with("session-")
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@._:-".contains(c);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+/// A container as people name it: the first twelve digits of its id.
+fn short_container(container: &str) -> &str {
+    container.get(..12).filter(|_| container.len() == 64).unwrap_or(container)
 }
 
 /// As much of a name as a sentence takes.

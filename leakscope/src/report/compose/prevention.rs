@@ -3,12 +3,17 @@
 //! A limit where its owner keeps limits, the tool of its language, an alert that names it. Every figure is derived from
 //! what was measured here and marked as an estimate.
 
+use std::time::Duration;
+
 use super::super::document::{Block, Section};
+use super::super::duration::span;
 use super::super::hunt::Suspect;
 use super::super::incident::Incident;
 use super::super::printable::{Line, Printable};
-use super::{head, named};
-use crate::units::Bytes;
+use super::resolution::is_dead;
+use super::runtime::Runtime;
+use super::{head, is_service, named, quoted, short_container};
+use crate::units::{Bytes, BytesPerSec};
 
 /// The metric of process-exporter that the alert rule asks for; it groups by the name of the process unless configured.
 const RESIDENT_METRIC: &str = "namedprocess_namegroup_memory_bytes";
@@ -21,13 +26,16 @@ const LIMIT_STEP: u64 = 32 * MIB;
 /// How many times its steady footprint a service may take before its limit ends it.
 const HEADROOM: u64 = 2;
 
+/// An example of a time to live, to show what one would come to.
+const TIME_TO_LIVE: Duration = Duration::from_secs(600);
+
 pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
     let mut section = Section::new("Prevention");
     for suspect in subjects {
         head(&mut section, subjects, suspect);
         section.list(cure(incident, suspect));
         limit(&mut section, incident, suspect);
-        language(&mut section, suspect);
+        language(&mut section, incident, suspect);
         alert(&mut section, suspect);
     }
     if super::services::of(incident).next().is_some() {
@@ -45,7 +53,11 @@ pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
 fn cure(incident: &Incident, suspect: &Suspect) -> Vec<Line> {
     let mut items = Vec::new();
     let words = suspect.cmdline.iter().chain(&suspect.owner.unit);
-    if words.into_iter().any(|word| word.to_ascii_lowercase().contains("cache")) {
+    let names_a_cache = words.into_iter().any(|word| word.to_ascii_lowercase().contains("cache"));
+    let entries = suspect.cadence.as_ref().and_then(|cadence| Some((cadence.bytes?, cadence.period)));
+    if let (Runtime::Python, Some((bytes, period))) = (Runtime::of(suspect), entries) {
+        items.push(collection(bytes, period, names_a_cache));
+    } else if names_a_cache {
         items.push(
             "Give the cache a bound: a largest size with eviction of the least recently used entry, or a time to live. \
              (That it is a cache is taken from its command line or unit, which names one.)"
@@ -75,6 +87,30 @@ fn cure(incident: &Incident, suspect: &Suspect) -> Vec<Line> {
     items
 }
 
+/// A Python program whose growth comes in entries of one size: a collection that is only ever added to. How much a time
+/// to live would leave of it follows from size and pace.
+fn collection(bytes: Bytes, period: Duration, names_a_cache: bool) -> Line {
+    let kept = (TIME_TO_LIVE.as_secs_f64() / period.as_secs_f64().max(1e-3)).ceil().max(1.0);
+    let kept = two_digits(kept);
+    let held = whole(kept * bytes.as_f64());
+    let named = if names_a_cache { ", and its command line or unit names a cache" } else { "" };
+    Line::new()
+        .text(format!(
+            "Give the collection a bound. A Python program that grows by entries of one size (about {bytes}) at one pace \
+             looks like one that adds to a dict or a list and removes nothing{named}. A largest size with eviction of the least recently used \
+             entry ("
+        ))
+        .code("functools.lru_cache(maxsize=...)")
+        .text(" or ")
+        .code("cachetools.LRUCache")
+        .text(") or a time to live (")
+        .code("cachetools.TTLCache(maxsize, ttl)")
+        .text(format!(
+            ") ends that: at this pace a time to live of {} would hold about {kept:.0} entries, {held} (estimate).",
+            span(TIME_TO_LIVE)
+        ))
+}
+
 fn limit(section: &mut Section, incident: &Incident, suspect: &Suspect) {
     if let Some(oom) = suspect.oom.as_ref().filter(|oom| oom.limit != "host") {
         section.say(
@@ -86,29 +122,32 @@ fn limit(section: &mut Section, incident: &Incident, suspect: &Suspect) {
         return;
     }
     let (bytes, basis) = proposed(incident, suspect);
-    let mebibytes = bytes.0 / MIB;
+    let (max, high) = (bytes.0 / MIB, bytes.0 / MIB * 3 / 4);
     let owner = &suspect.owner;
     if let Some(container) = &owner.container {
-        section.say(
-            Line::new()
-                .text("Give the container ")
-                .code(container.get(..12).filter(|_| container.len() == 64).unwrap_or(container))
-                .text(format!(" a memory limit, so that a leak ends there and not on the host. {basis}")),
-        );
-        section.blocks.push(Block::Code(container_limit(owner.cgroup.as_deref(), mebibytes)));
+        let kubernetes = owner.cgroup.as_deref().is_some_and(|path| path.contains("kubepods"));
+        let line = Line::new().text("Give the container ").code(short_container(container));
+        section.say(if kubernetes {
+            line.text(" a memory limit (").code("resources.limits.memory").text(format!(
+                " of the container in its pod's template), so that a leak ends there and not on the node. {basis}"
+            ))
+        } else {
+            line.text(format!(" a memory limit, now and where it is started anew, so that a leak ends there and not on the host. \
+                 {basis}"
+            ))
+        });
+        section.blocks.push(Block::Code(container_limit(kubernetes, container, max)));
     } else if let Some(unit) = owner.unit.as_ref().filter(|unit| is_service(unit)) {
-        section.say(
-            Line::new()
-                .text("Give ")
-                .code(unit)
-                .text(format!(" a memory limit, so that a leak ends there and not on the host. {basis}")),
-        );
-        section.blocks.push(Block::Code(unit_limit(unit, mebibytes)));
+        section.say(Line::new().text("Give ").code(unit).text(format!(
+            " a memory limit, so that a leak ends there and not on the host. {basis} MemoryHigh= at three quarters of \
+             it slows a leak down before it is ended."
+        )));
+        section.blocks.push(Block::Code(unit_limit(unit, max, high)));
     } else {
         section.say(named(suspect, true).text(format!(
             " ran without a service or container of its own. Run it as one, with a limit. {basis}"
         )));
-        let line = format!("systemd-run --unit=NAME -p MemoryMax={mebibytes}M COMMAND");
+        let line = format!("systemd-run --unit=NAME -p MemoryHigh={high}M -p MemoryMax={max}M COMMAND");
         section.blocks.push(Block::Code(vec![Printable::new(&line)]));
     }
 }
@@ -135,84 +174,165 @@ fn proposed(incident: &Incident, suspect: &Suspect) -> (Bytes, String) {
     (Bytes(step), basis)
 }
 
-/// A service, and not the session somebody happened to start it from.
-fn is_service(unit: &str) -> bool {
-    unit.ends_with(".service") && !unit.starts_with("user@") && !unit.starts_with("session-")
-}
-
-fn unit_limit(unit: &str, mebibytes: u64) -> Vec<Printable> {
-    let mut lines = vec![format!("systemctl set-property {} MemoryMax={mebibytes}M", quoted(unit))];
-    lines.push(format!("# or in /etc/systemd/system/{unit}.d/memory.conf:"));
-    lines.push("[Service]".to_owned());
-    lines.push(format!("MemoryMax={mebibytes}M"));
+fn unit_limit(unit: &str, max: u64, high: u64) -> Vec<Printable> {
+    let lines = [
+        format!("systemctl set-property {} MemoryHigh={high}M MemoryMax={max}M", quoted(unit)),
+        format!("# or in /etc/systemd/system/{unit}.d/memory.conf, then systemctl daemon-reload:"),
+        "[Service]".to_owned(),
+        format!("MemoryHigh={high}M"),
+        format!("MemoryMax={max}M"),
+    ];
     lines.into_iter().map(Printable::from).collect()
 }
 
-fn container_limit(cgroup: Option<&str>, mebibytes: u64) -> Vec<Printable> {
-    let lines = if cgroup.is_some_and(|path| path.contains("kubepods")) {
-        vec!["resources:".to_owned(), "  limits:".to_owned(), format!("    memory: {mebibytes}Mi")]
+fn container_limit(kubernetes: bool, container: &str, max: u64) -> Vec<Printable> {
+    let lines = if kubernetes {
+        vec!["resources:".to_owned(), "  limits:".to_owned(), format!("    memory: {max}Mi")]
     } else {
-        vec![format!("docker run --memory={mebibytes}m ...")]
+        let id = quoted(short_container(container));
+        vec![
+            format!("docker update --memory={max}m --memory-swap={max}m {id}"),
+            format!("docker run --memory={max}m ..."),
+        ]
     };
     lines.into_iter().map(Printable::from).collect()
 }
 
-/// The runtime that a program is written for, by its name.
-fn language(section: &mut Section, suspect: &Suspect) {
-    let program = suspect.exe.as_ref().or(suspect.cmdline.first());
-    let name = program.and_then(|path| path.rsplit('/').next()).unwrap_or(&suspect.comm);
-    let (tool, commands): (&str, &[&str]) = if name.starts_with("python") || name.starts_with("pypy") {
-        (
-            "To find the objects: run it with tracemalloc, take two snapshots some minutes apart, and compare them.",
-            &[
-                "python3 -X tracemalloc=10 ...",
-                "earlier, later = tracemalloc.take_snapshot(), ...",
-                "later.compare_to(earlier, 'lineno')[:10]",
+/// The means of its runtime: a bound of its own, and the tool that finds what holds the memory.
+fn language(section: &mut Section, incident: &Incident, suspect: &Suspect) {
+    // Below the limit of the process, which holds more than its heap.
+    let heap = proposed(incident, suspect).0.0 / MIB * 3 / 4;
+    let (words, commands): (Line, Vec<String>) = match Runtime::of(suspect) {
+        Runtime::Python => (
+            "To find the objects: run it with tracemalloc, take two snapshots some minutes apart, and compare them."
+                .into(),
+            vec![
+                "python3 -X tracemalloc=10 ...".to_owned(),
+                "earlier, later = tracemalloc.take_snapshot(), ...".to_owned(),
+                "later.compare_to(earlier, 'lineno')[:10]".to_owned(),
             ],
-        )
-    } else if name == "node" || name == "nodejs" {
-        (
-            "To find the objects: take two heap snapshots some minutes apart, and compare them in the developer tools.",
-            &["node --heapsnapshot-signal=SIGUSR2 ...", "kill -USR2 PID"],
-        )
-    } else if name == "java" {
-        (
-            "To find the objects: count them by class twice, some minutes apart; a heap dump shows who holds them.",
-            &["jcmd PID GC.class_histogram", "jcmd PID GC.heap_dump /var/tmp/heap.hprof"],
-        )
-    } else {
-        let places = suspect.places.as_ref().is_some_and(|places| !places.is_empty());
-        if !places {
-            section.say("To find the code: record which stacks touch fresh pages in a running instance.");
-            let command = "perf record -e page-faults --call-graph dwarf -p PID -- sleep 60";
-            section.blocks.push(Block::Code(vec![Printable::new(command)]));
-        }
-        return;
+        ),
+        Runtime::Node => (
+            "To find the objects: take two heap snapshots some minutes apart, and compare them in the developer tools. A \
+             bound for the old generation (an estimate: three quarters of the limit) has it write one by itself before \
+             it fails."
+                .into(),
+            vec![
+                format!("node --max-old-space-size={heap} --heapsnapshot-near-heap-limit=2 ..."),
+                "node --heapsnapshot-signal=SIGUSR2 ...".to_owned(),
+                format!("kill -USR2 {}", instance(incident, suspect)),
+            ],
+        ),
+        Runtime::Java => java(incident, suspect, heap),
+        Runtime::Redis => (
+            "Bound what it keeps (an estimate: three quarters of the limit; the policy evicts keys, which is right for a \
+             cache only), and look which keys are large."
+                .into(),
+            vec![
+                format!("redis-cli CONFIG SET maxmemory {heap}mb"),
+                "redis-cli CONFIG SET maxmemory-policy allkeys-lru".to_owned(),
+                "redis-cli --memkeys".to_owned(),
+            ],
+        ),
+        Runtime::Other if suspect.places.as_ref().is_some_and(|places| !places.is_empty()) => return,
+        Runtime::Other => (
+            "To find the code: record which stacks touch fresh pages in a running instance.".into(),
+            vec![format!(
+                "perf record -e page-faults --call-graph dwarf -p {} -- sleep 60",
+                instance(incident, suspect)
+            )],
+        ),
     };
-    section.say(tool);
-    section.blocks.push(Block::Code(commands.iter().map(|&line| Printable::new(line)).collect()));
+    section.say(words);
+    section.blocks.push(Block::Code(commands.iter().map(|line| Printable::new(line)).collect()));
+}
+
+fn java(incident: &Incident, suspect: &Suspect, heap: u64) -> (Line, Vec<String>) {
+    let pid = instance(incident, suspect);
+    let find = "To find the objects: count them by class twice, some minutes apart; a heap dump shows who holds them.";
+    let mut commands = vec![
+        format!("jcmd {pid} GC.class_histogram"),
+        format!("jcmd {pid} GC.heap_dump /var/tmp/heap.hprof"),
+    ];
+    let dump = "-XX:+HeapDumpOnOutOfMemoryError -XX:HeapDumpPath=/var/tmp";
+    let words = match suspect.cmdline.iter().find(|word| word.starts_with("-Xmx")) {
+        Some(bound) => {
+            commands.insert(0, format!("java {dump} ..."));
+            Line::new().text("Its heap has a bound (").code(bound).text(format!(
+                "): growth below it is the heap filling, growth beyond it is native memory (threads, direct buffers, \
+                 metaspace). {find}"
+            ))
+        }
+        None => {
+            commands.insert(0, format!("java -Xmx{heap}m {dump} ..."));
+            format!(
+                "{find} A bound for its heap (an estimate: three quarters of the limit) has it write one by itself when \
+                 the heap is full."
+            )
+            .into()
+        }
+    };
+    (words, commands)
+}
+
+/// Whom a command is for: the process while it lives, the one that took its place, or the next one.
+fn instance(incident: &Incident, suspect: &Suspect) -> String {
+    let respawned = incident.actions(suspect).find_map(|action| action.respawned_as);
+    match respawned {
+        Some(pid) => pid.to_string(),
+        None if is_dead(incident, suspect) => "PID".to_owned(),
+        None => suspect.pid.to_string(),
+    }
 }
 
 fn alert(section: &mut Section, suspect: &Suspect) {
     let Some(rate) = suspect.rate.rate_bytes_per_s.filter(|rate| rate.0 > 0.0) else { return };
-    let label = suspect.comm.replace('\\', "\\\\").replace('"', "\\\"");
+    let threshold = BytesPerSec(rate.0 / 2.0);
+    let minutes = alert_minutes(suspect);
     section.say(format!(
         "Alert on growth, not on size: this rule, on what Prometheus' process-exporter measures, fires at half of the \
          {rate} seen here (an estimate; normal growth must stay below it)."
     ));
+    let label = suspect.comm.replace('\\', "\\\\").replace('"', "\\\"");
     let expr = format!(
-        "deriv({RESIDENT_METRIC}{{groupname=\"{label}\",memtype=\"resident\"}}[10m]) > {:.0}",
-        rate.0 / 2.0
+        "deriv({RESIDENT_METRIC}{{groupname=\"{label}\",memtype=\"resident\"}}[{minutes}m]) > {:.0}",
+        threshold.0
     );
+    let summary = format!("{} grows by more than {threshold} and does not stop", suspect.comm);
+    let yaml = |text: &str| text.replace('\'', "''");
     section.blocks.push(Block::Code(vec![
         Printable::new("- alert: MemoryGrowth"),
-        Printable::from(format!("  expr: '{}'", expr.replace('\'', "''"))),
-        Printable::new("  for: 10m"),
+        Printable::from(format!("  expr: '{}'", yaml(&expr))),
+        Printable::from(format!("  for: {minutes}m")),
+        Printable::new("  annotations:"),
+        Printable::from(format!("    summary: '{}'", yaml(&summary))),
     ]));
+    if let Some(script) = Runtime::of(suspect).script(suspect) {
+        section.say(
+            Line::new()
+                .code(&suspect.comm)
+                .text(" is the name of every such process: an entry for ")
+                .code(script)
+                .text(" in the exporter's ")
+                .code("process_names")
+                .text(", by its command line, makes it a group of its own."),
+        );
+    }
 }
 
-/// A word for a shell.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "@._:-".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+/// Over how many minutes the alert looks: ten, and less where the limit is so near that ten would be late.
+fn alert_minutes(suspect: &Suspect) -> u64 {
+    let eta = suspect.oom.as_ref().map_or(u64::MAX, |oom| oom.low.as_secs() / 60);
+    (eta / 4).clamp(1, 10)
+}
+
+/// An estimate has two digits that mean something.
+fn two_digits(value: f64) -> f64 {
+    let unit = 10f64.powf(value.max(1.0).log10().floor() - 1.0).max(1.0);
+    (value / unit).round() * unit
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a size: positive; saturates")]
+fn whole(size: f64) -> Bytes {
+    Bytes(size as u64)
 }

@@ -6,7 +6,7 @@ use super::super::hunt::Suspect;
 use super::super::incident::{Incident, Told};
 use super::super::printable::{Line, Printable};
 use super::super::tables::checks_table;
-use super::{head, shortened};
+use super::{head, is_service, quoted, shortened};
 use crate::action::{Check, Outcome, OutcomeKind, moved};
 use crate::source::ExitStatus;
 use crate::units::{BytesPerSec, Pid};
@@ -22,11 +22,7 @@ pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
         for action in incident.actions(suspect) {
             carried_out(&mut section, incident, action);
         }
-        if suspect.confirmed && untouched(incident, suspect) {
-            section.say("To end it, checked and verified:");
-            let start = format!("leakscope kill {}", suspect.pid);
-            section.blocks.push(Block::Code(vec![Printable::new(&start)]));
-        }
+        what_next(&mut section, incident, suspect);
     }
     super::services::resolution(&mut section, incident);
     if subjects.is_empty() && super::services::of(incident).next().is_none() {
@@ -40,9 +36,73 @@ pub(super) fn is_dead(incident: &Incident, suspect: &Suspect) -> bool {
     incident.actions(suspect).any(Outcome::is_dead)
 }
 
-/// Whether no signal was sent and nothing forbids one.
-fn untouched(incident: &Incident, suspect: &Suspect) -> bool {
-    incident.actions(suspect).all(|action| action.kind == OutcomeKind::DryRun)
+/// What the reader can do about a leak that is still there.
+fn what_next(section: &mut Section, incident: &Incident, suspect: &Suspect) {
+    if !suspect.confirmed || is_dead(incident, suspect) {
+        return;
+    }
+    let last = incident.actions(suspect).last();
+    let mut propose = |words: &str, command: String| {
+        section.say(words);
+        section.blocks.push(Block::Code(vec![Printable::new(&command)]));
+    };
+    match last.map(|action| (action.kind, against(action))) {
+        None | Some((OutcomeKind::DryRun, Against::Nothing) | (_, Against::Consent)) => {
+            propose("To end it, checked and verified:", format!("leakscope kill {}", suspect.pid));
+        }
+        Some((_, Against::Verdict)) => {
+            propose(
+                "Whether it goes on to leak, a longer look at it alone tells:",
+                format!("leakscope hunt --pid {}", suspect.pid),
+            );
+        }
+        Some((_, Against::Identity)) => {
+            propose("Who leaks now, another hunt tells:", "leakscope hunt".to_owned());
+        }
+        Some((_, Against::Protection)) => match suspect.owner.unit.as_ref().filter(|unit| is_service(unit)) {
+            Some(unit) => propose(
+                "It leaks on. Its own keeper can start it anew, which needs no signal from leakscope:",
+                format!("systemctl restart {}", quoted(unit)),
+            ),
+            None => section.say(
+                "It leaks on. Whoever keeps it can start it anew by its own means; leakscope will not signal what is \
+                 protected.",
+            ),
+        },
+        Some((OutcomeKind::Failed, _)) => {
+            if last.is_some_and(|action| action.remedy.is_some()) {
+                propose("Once that is done, to end it, checked and verified:", format!("leakscope kill {}", suspect.pid));
+            }
+        }
+        Some((_, Against::Nothing)) => {}
+    }
+}
+
+/// What spoke against a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Against {
+    Nothing,
+    /// Nobody said yes.
+    Consent,
+    /// It no longer counts as a leak.
+    Verdict,
+    /// It is not the process that was judged, or it cannot be told whether it is.
+    Identity,
+    /// A rule of the guard.
+    Protection,
+}
+
+fn against(action: &Outcome) -> Against {
+    if !matches!(action.kind, OutcomeKind::Refused | OutcomeKind::DryRun) {
+        return Against::Nothing;
+    }
+    match failed_checks(action).next().map(|check| check.check) {
+        None => Against::Nothing,
+        Some("consent") => Against::Consent,
+        Some("verdict") => Against::Verdict,
+        Some("identity") => Against::Identity,
+        Some(_) => Against::Protection,
+    }
 }
 
 /// What was done about it and what came of it, in a sentence or two.
@@ -62,10 +122,25 @@ pub(super) fn outcome(incident: &Incident, suspect: &Suspect) -> Line {
         OutcomeKind::Killed => killed(action),
         OutcomeKind::AlreadyGone => {
             let line = Line::from("It had ended before a signal was sent");
-            action.exit.iter().fold(line, |line, exit| line.text(format!(" ({exit})"))).text(".")
+            action
+                .exit
+                .iter()
+                .fold(line, |line, exit| line.text(format!(" ({exit})")))
+                .text("; leakscope sent none.")
         }
         OutcomeKind::Refused => {
-            because(Line::from("It was not killed; leakscope refused"), action).text(" No signal was sent.")
+            let start = match against(action) {
+                Against::Consent => "It was left alone, because nobody agreed to a kill",
+                Against::Verdict => {
+                    "It was not killed: when the signal was due, it no longer counted as a leak"
+                }
+                Against::Identity => {
+                    "It was not killed: when the signal was due, it could not be told to be the process that was judged"
+                }
+                Against::Protection => "It was not killed: a protection forbids it",
+                Against::Nothing => "It was not killed; leakscope refused",
+            };
+            because(start.into(), action).text(" No signal was sent.")
         }
         OutcomeKind::Failed => {
             let start = match signal {
@@ -77,15 +152,11 @@ pub(super) fn outcome(incident: &Incident, suspect: &Suspect) -> Line {
         OutcomeKind::Frozen | OutcomeKind::Throttled => {
             format!("It was not killed: {}. What it holds is still held.", action.detail).into()
         }
+        OutcomeKind::DryRun if failed_checks(action).next().is_some() => {
+            because("This was a dry run: no signal was sent. A check did not pass".into(), action)
+        }
         OutcomeKind::DryRun => {
-            let would =
-                signal.map(|signal| format!(" It would have been sent {signal}.")).unwrap_or_default();
-            let start = Line::from(format!("This was a dry run: no signal was sent.{would}"));
-            if failed_checks(action).next().is_some() {
-                because(start.text(" A check did not pass"), action)
-            } else {
-                start
-            }
+            "This was a dry run: every check passed, SIGTERM would have been sent, and no signal was.".into()
         }
     }
 }

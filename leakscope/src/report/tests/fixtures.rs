@@ -64,8 +64,16 @@ pub fn lab() -> Incident {
             steady: Some(Bytes(11_000_000)),
             given_back: Some(Bytes::ZERO),
             footprint: (0..67).map(|s| (at(s * 1000), Bytes(11_000_000 + s * 51_200))).collect(),
+            judged_at: Some(at(66_000)),
+            beside: vec![Lookalike {
+                pid: Pid(4243),
+                name: "python3 legit_app.py".to_owned(),
+                verdict: State::Steady,
+                footprint: [0, 1_000, 72_000].map(|millis| (at(millis), Bytes(9_100_000))).to_vec(),
+            }],
             killed_at: Some(at(67_300)),
         }],
+        host_available: (0..72).map(|s| (at(s * 1000), Bytes(6_090_000_000 + s * 100_000))).collect(),
         oom_choice: Some(OomChoice { pid: Pid(4243), name: "python3 legit_app.py".to_owned(), score: 671 }),
         lost: Lost { causes: Vec::new(), vanished: 2 },
         own: Some(SelfCost {

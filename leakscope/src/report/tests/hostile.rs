@@ -25,6 +25,7 @@ fn hostile() -> Incident {
     incident.hunt.actions[0].detail = HOSTILE.to_owned();
     incident.timeline[1].text = HOSTILE.to_owned();
     incident.oom_choice.as_mut().unwrap().name = HOSTILE.to_owned();
+    incident.stories[0].beside[0].name = HOSTILE.to_owned();
     for candidate in &mut incident.candidates {
         candidate.name = HOSTILE.to_owned();
         candidate.why = HOSTILE.to_owned();
@@ -55,7 +56,7 @@ fn no_form_of_a_report_carries_what_a_terminal_acts_on() {
 #[test]
 fn a_process_cannot_forge_a_heading() {
     let text = hostile().render(ReportFormat::Text).unwrap();
-    assert_eq!(text.lines().filter(|line| line.trim() == "Resolution").count(), 1);
+    assert_eq!(text.lines().filter(|line| line.trim() == "Resolution").count(), 1, "{text}");
     let markdown = hostile().render(ReportFormat::Markdown).unwrap();
     assert_eq!(markdown.lines().filter(|line| line.starts_with("# ")).count(), 1);
     assert_eq!(markdown.lines().filter(|line| line.starts_with("## ")).count(), 7);
@@ -94,7 +95,7 @@ fn html_elements_are_closed_in_order() {
 #[test]
 fn the_drawing_marks_the_kill_and_ends_at_the_footprint() {
     let html = lab().render(ReportFormat::Html).unwrap();
-    assert!(html.contains("<polyline class=\"curve\" points=\"76.0,"));
+    assert!(html.contains("<polyline class=\"curve\" points=\"70.0,"));
     assert!(html.contains(">killed</text>"));
     let without = procfs_observed().render(ReportFormat::Html).unwrap();
     assert!(without.contains("<polyline") && !without.contains(">killed<"));

@@ -4,5 +4,8 @@ mod fixtures;
 mod hostile;
 mod json;
 mod layout;
+mod left_alone;
+mod prevention;
 mod reports;
+mod rhythm;
 mod writing;

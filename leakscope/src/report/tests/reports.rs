@@ -66,18 +66,10 @@ fn a_failed_kill_says_what_failed_and_claims_no_death() {
 }
 
 #[test]
-fn a_dry_run_says_what_would_have_been_sent() {
-    let incident = with_action(OutcomeKind::DryRun, |action| action.signal = Some("SIGTERM"));
-    assert!(
-        prose(&incident).contains("This was a dry run: no signal was sent. It would have been sent SIGTERM.")
-    );
-}
-
-#[test]
 fn a_process_that_was_already_gone_was_not_killed() {
     let incident = with_action(OutcomeKind::AlreadyGone, |action| action.exit = Some(ExitStatus::Code(0)));
     let prose = prose(&incident);
-    assert!(prose.contains("It had ended before a signal was sent (status 0)."));
+    assert!(prose.contains("It had ended before a signal was sent (status 0); leakscope sent none."));
     assert!(!prose.contains("killed"), "{prose}");
 }
 
@@ -167,8 +159,8 @@ fn several_leaks_are_told_one_by_one() {
     let prose = prose(&incident);
     assert!(prose.starts_with("Incident report: 2 memory leaks on app-1"));
     assert!(text.contains("* Process 77 (java -jar shop.jar)\n"));
-    assert!(prose.contains("jcmd PID GC.class_histogram"), "{text}");
-    assert!(prose.contains("systemctl set-property shop.service MemoryMax=64M"), "{text}");
+    assert!(prose.contains("jcmd 77 GC.class_histogram"), "{text}");
+    assert!(prose.contains("systemctl set-property shop.service MemoryHigh=48M MemoryMax=64M"), "{text}");
     assert!(prose.contains("without a break. It was left alone: no kill was carried out."), "{text}");
 }
 
@@ -213,7 +205,9 @@ fn a_hostile_unit_name_cannot_leave_the_command_that_is_proposed() {
     incident.hunt.suspects[0].owner.unit = Some("a;reboot '$(id)'.service".to_owned());
     let text = text(&incident);
     assert!(
-        text.contains("systemctl set-property 'a;reboot '\\''$(id)'\\''.service' MemoryMax=64M\n"),
+        text.contains(
+            "systemctl set-property 'a;reboot '\\''$(id)'\\''.service' MemoryHigh=48M MemoryMax=64M\n"
+        ),
         "{text}"
     );
 }
@@ -248,6 +242,15 @@ fn a_cgroup_that_has_a_limit_is_not_given_another() {
     assert!(prose.contains("The limit of its cgroup /system.slice/shop.service (512 MB"));
     assert!(prose.contains("a runaway"));
     assert!(!prose.contains("MemoryMax"));
+}
+
+#[test]
+fn the_part_that_others_have_in_the_time_to_a_limit_is_told() {
+    let mut incident = lab();
+    let alone = "by itself it would take about";
+    assert!(!prose(&incident).contains(alone), "6.09 GB at 51.2 KB/s is what the lab's report says");
+    incident.hunt.suspects[0].oom.as_mut().unwrap().eta = Duration::from_secs(50_000);
+    assert!(prose(&incident).contains(&format!("{alone} 1 d 9 h.")), "{}", prose(&incident));
 }
 
 #[test]
