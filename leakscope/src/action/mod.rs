@@ -6,8 +6,10 @@
 mod bystander;
 mod guard;
 mod kill;
+mod last_look;
 mod memory;
 mod outcome;
+mod still_alive;
 mod successor;
 mod victim;
 
@@ -16,4 +18,4 @@ pub use guard::Protections;
 pub use kill::{KillOptions, end, kill};
 pub use memory::{MemoryReturn, moved};
 pub use outcome::{Bystander, Check, Outcome, OutcomeKind, Sent};
-pub use victim::{Refusal, Victim};
+pub use victim::{Refusal, Victim, hidden_from};
