@@ -102,7 +102,12 @@ async fn kill(args: KillArgs, ui: &mut Ui) -> anyhow::Result<u8> {
     };
     let outcome = kill::run(&victim, &how, source).await?;
     ui.out(&present::kill(&victim, &outcome, args.format.format == Output::Json, ui)?);
-    Ok(if outcome.is_dead() { DONE } else { REMAINS })
+    Ok(match &outcome.remedy {
+        _ if outcome.is_dead() => DONE,
+        // It could not be done here: a privilege, or the kernel.
+        Some(_) => FAILED,
+        None => REMAINS,
+    })
 }
 
 async fn record(args: RecordArgs, ui: &mut Ui) -> anyhow::Result<u8> {

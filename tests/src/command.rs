@@ -119,8 +119,12 @@ impl Workload {
         let folder = folder();
         let (file, program) = (folder.path().join("program.c"), folder.path().join(name));
         fs::write(&file, source).expect("the source is written");
-        let compiled =
-            Command::new("cc").arg("-O1").arg("-o").arg(&program).arg(&file).output().expect("cc starts");
+        let compiled = Command::new("cc")
+            .args(["-O1", "-pthread", "-o"])
+            .arg(&program)
+            .arg(&file)
+            .output()
+            .expect("cc starts");
         assert!(compiled.status.success(), "cc: {}", String::from_utf8_lossy(&compiled.stderr));
         Self::start(Command::new(program), folder)
     }

@@ -1,8 +1,9 @@
 //! The verified kill: SIGTERM, grace, SIGKILL, and the proof of the death, all on one pidfd.
 //!
-//! This file and `restrain.rs` are the only ones that send a signal. Right before each one the identity and every protection are checked
-//! again, with no await in between. A stopped process would keep SIGTERM pending for good, so SIGCONT follows it, as
-//! systemd does it. Start reading at [`end`].
+//! This file and `restrain.rs` are the only ones that send a signal. Right before each one the identity and every protection
+//! are checked again, with no await in between; a last look, which allocates nothing, comes directly before the call
+//! ([`send`]). A stopped process would keep SIGTERM pending for good, so SIGCONT follows it, as systemd does it. Start
+//! reading at [`end`].
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -18,6 +19,7 @@ use super::bystander::Lookalikes;
 use super::guard::Protections;
 use super::memory::{Before, judge};
 use super::outcome::{Check, Outcome, OutcomeKind};
+use super::still_alive;
 use super::successor::Succession;
 use super::victim::{Refusal, Victim};
 use crate::process::{Identity, ProcRoot};
@@ -74,8 +76,23 @@ pub async fn end(
 ) -> Outcome {
     match Victim::open(proc, expected) {
         Ok(victim) => kill(victim, options, cancel).await,
-        Err(refusal) => refusal.into_outcome(expected),
+        Err(refusal) => refused(proc, expected, refusal).await,
     }
+}
+
+/// A refusal as an outcome; one that is on its way out is given a moment to be gone, for that is the better answer.
+async fn refused(proc: &ProcRoot, expected: &Identity, mut refusal: Refusal) -> Outcome {
+    let gone = async {
+        let refusal = &mut refusal;
+        while matches!(refusal, Refusal::Ending(_)) {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if let Err(now) = Victim::open(proc, expected) {
+                *refusal = now;
+            }
+        }
+    };
+    let _ = timeout(LAST_LOOK, gone).await;
+    refusal.into_outcome(expected)
 }
 
 /// Ends a victim, verifies its death, and looks who is started in its place.
@@ -93,7 +110,8 @@ pub async fn kill(victim: Victim, options: &KillOptions, cancel: impl Future<Out
     };
     let signalled = match terminate(&victim, options, &mut outcome) {
         Ok(signalled) => signalled,
-        Err(stop) => return *stop,
+        Err(Stopped::Refused(refusal)) => return refused(victim.proc(), victim.identity(), refusal).await,
+        Err(Stopped::With(outcome)) => return *outcome,
     };
     outcome.memory = before.memory;
     let mut ended = wait(&victim, &watch, options.grace, cancel.as_mut()).await;
@@ -131,25 +149,32 @@ pub async fn kill(victim: Victim, options: &KillOptions, cancel: impl Future<Out
     finish(&victim, options, outcome)
 }
 
+/// What ended an action before its first signal.
+enum Stopped {
+    Refused(Refusal),
+    With(Box<Outcome>),
+}
+
 /// Checks everything and sends SIGTERM; what stands against it ends the action.
-fn terminate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> Result<Moment, Box<Outcome>> {
-    let refuse = |refusal: Refusal| Box::new(refusal.into_outcome(victim.identity()));
-    let (judged, checks) = victim.verify(&options.protections).map_err(refuse)?;
+fn terminate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> Result<Moment, Stopped> {
+    let with = |outcome: Outcome| Stopped::With(Box::new(outcome));
+    let (judged, checks) = victim.verify(&options.protections).map_err(Stopped::Refused)?;
     outcome.checks = checks;
     if let Some(against) = against(&outcome.checks) {
         outcome.kind = OutcomeKind::Refused;
         outcome.detail = format!("pid {} is protected: {against}", outcome.pid);
-        return Err(Box::new(outcome.clone()));
+        return Err(with(outcome.clone()));
     }
     if options.dry_run {
         outcome.kind = OutcomeKind::DryRun;
         outcome.detail = format!("dry run: SIGTERM would have been sent to pid {}", outcome.pid);
-        return Err(Box::new(finish(victim, options, outcome.clone())));
+        return Err(with(finish(victim, options, outcome.clone())));
     }
     let (signalled, at) = now();
-    if let Err(error) = pidfd_send_signal(victim.pidfd(), Signal::TERM) {
-        return Err(Box::new(not_sent(outcome.clone(), "SIGTERM", error)));
-    }
+    send(victim, Signal::TERM).map_err(|not_sent| match not_sent {
+        NotSent::Refused(refusal) => Stopped::Refused(refusal),
+        NotSent::Failed(error) => with(failed_to_send(outcome.clone(), "SIGTERM", error)),
+    })?;
     outcome.sent("SIGTERM", at);
     if judged.state == 'T' {
         let woken = pidfd_send_signal(victim.pidfd(), Signal::CONT);
@@ -162,6 +187,19 @@ fn terminate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> R
     Ok(signalled)
 }
 
+/// Why a signal was not sent.
+enum NotSent {
+    Refused(Refusal),
+    Failed(rustix::io::Errno),
+}
+
+/// The last look and the signal. Between the two lies nothing but the way into the kernel: an exec within that
+/// microsecond is the one thing that nobody can exclude from outside.
+fn send(victim: &Victim, signal: Signal) -> Result<(), NotSent> {
+    victim.last_look().map_err(NotSent::Refused)?;
+    pidfd_send_signal(victim.pidfd(), signal).map_err(NotSent::Failed)
+}
+
 /// The checks that speak against a signal, in words.
 pub(super) fn against(checks: &[Check]) -> Option<String> {
     let failed: Vec<String> = checks
@@ -172,7 +210,7 @@ pub(super) fn against(checks: &[Check]) -> Option<String> {
     (!failed.is_empty()).then(|| failed.join("; "))
 }
 
-fn not_sent(mut outcome: Outcome, signal: &str, error: rustix::io::Errno) -> Outcome {
+fn failed_to_send(mut outcome: Outcome, signal: &str, error: rustix::io::Errno) -> Outcome {
     if error == rustix::io::Errno::SRCH {
         outcome.kind = OutcomeKind::AlreadyGone;
         outcome.detail = format!("pid {} ended on its own before {signal} was sent", outcome.pid);
@@ -232,15 +270,13 @@ async fn wait<T: std::os::fd::AsRawFd>(
 }
 
 /// SIGKILL, unless the process became another program on SIGTERM, or somebody put it under protection since: that one
-/// was not judged. A process on its way out has lost its program and its command line; that is no other program.
+/// was not judged. A process on its way out is no other program.
 fn escalate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> Result<(), String> {
     let checks = match victim.verify(&options.protections) {
         Ok((_, checks)) => checks,
         // Dead without SIGKILL: the wait that follows sees it at once.
         Err(Refusal::AlreadyGone(_)) => return Ok(()),
-        Err(Refusal::Changed(_)) if leaving(victim) => {
-            options.protections.check(victim.proc(), victim.identity())
-        }
+        Err(Refusal::Ending(_)) => options.protections.check(victim.proc(), victim.identity()),
         Err(refusal) => return Err(format!("no SIGKILL after SIGTERM: {refusal}")),
     };
     if let Some(against) = against(&checks) {
@@ -249,7 +285,14 @@ fn escalate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> Re
         return Err(format!("no SIGKILL after SIGTERM: pid {pid} is protected by now: {against}"));
     }
     let at = now().1;
-    match pidfd_send_signal(victim.pidfd(), Signal::KILL) {
+    let sent = match send(victim, Signal::KILL) {
+        // What is on its way out has no program to look at, and calls exec no more.
+        Err(NotSent::Refused(Refusal::Ending(_))) => {
+            pidfd_send_signal(victim.pidfd(), Signal::KILL).map_err(NotSent::Failed)
+        }
+        sent => sent,
+    };
+    match sent {
         Ok(()) => {
             outcome.sent("SIGKILL", at);
             outcome.escalated = true;
@@ -257,16 +300,10 @@ fn escalate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> Re
             outcome.checks.push(Check::new("before-sigkill", true, detail));
             Ok(())
         }
-        Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => Err(format!("sending SIGKILL to pid {}: {error}", outcome.pid)),
+        Err(NotSent::Failed(rustix::io::Errno::SRCH) | NotSent::Refused(Refusal::AlreadyGone(_))) => Ok(()),
+        Err(NotSent::Refused(refusal)) => Err(format!("no SIGKILL after SIGTERM: {refusal}")),
+        Err(NotSent::Failed(error)) => Err(format!("sending SIGKILL to pid {}: {error}", outcome.pid)),
     }
-}
-
-fn leaving(victim: &Victim) -> bool {
-    let expected = victim.identity();
-    victim.proc().identify(expected.key.pid).is_ok_and(|now| {
-        now.key == expected.key && now.exe.is_none() && now.cmdline.is_empty() && !expected.cmdline.is_empty()
-    })
 }
 
 /// Why a victim that was signalled is not known to be dead.
@@ -276,12 +313,7 @@ fn not_dead(victim: &Victim, options: &KillOptions, outcome: &Outcome, ended: io
         Ok(waited) => matches!(waited, Waited::Cancelled),
         Err(error) => return format!("waiting on the pidfd: {error}"),
     };
-    let state = match victim.proc().state(victim.identity().key) {
-        Ok(Some('D')) => "state D, an uninterruptible sleep: it dies when its I/O ends".to_owned(),
-        Ok(Some('t')) => "state t, held by a debugger".to_owned(),
-        Ok(Some(state)) => format!("state {state}"),
-        _ => "its state cannot be read".to_owned(),
-    };
+    let state = still_alive::state(victim);
     let signal = outcome.signal.unwrap_or("a signal");
     if cancelled {
         format!(
@@ -289,7 +321,7 @@ fn not_dead(victim: &Victim, options: &KillOptions, outcome: &Outcome, ended: io
         )
     } else if outcome.escalated {
         let waited = AFTER_KILL.as_secs();
-        format!("pid {pid} is still alive {waited} s after SIGKILL ({state}; is its cgroup frozen?)")
+        format!("pid {pid} is still alive {waited} s after SIGKILL ({state})")
     } else {
         format!("pid {pid} is still alive {:?} after SIGTERM ({state}), and is left so", options.grace)
     }

@@ -6,10 +6,12 @@
 mod bystander;
 mod guard;
 mod kill;
+mod last_look;
 mod memory;
 mod outcome;
 mod restrain;
 mod rule;
+mod still_alive;
 mod successor;
 mod undo;
 mod victim;
@@ -22,4 +24,4 @@ pub use outcome::{Bystander, Check, Followed, Outcome, OutcomeKind, Sent};
 pub use restrain::{Means, Measure, Restraint, restrain, undo};
 pub use rule::Rule;
 pub use undo::Restraints;
-pub use victim::{Refusal, Victim};
+pub use victim::{Refusal, Victim, hidden_from};

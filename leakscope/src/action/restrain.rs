@@ -233,7 +233,7 @@ async fn apply(victim: &Victim, means: &Means) -> Result<Check, String> {
     let pid = victim.identity().key.pid;
     match means {
         Means::Sigstop => {
-            victim.verify_identity().map_err(|refusal: Refusal| refusal.to_string())?;
+            victim.last_look().map_err(|refusal| refusal.to_string())?;
             pidfd_send_signal(victim.pidfd(), Signal::STOP)
                 .map_err(|error| format!("sending SIGSTOP to pid {pid}: {error}"))?;
             let stopped = || matches!(victim.proc().state(victim.identity().key), Ok(Some('T')));

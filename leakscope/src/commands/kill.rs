@@ -1,5 +1,6 @@
 //! `leakscope kill`: a verified kill on its own, of the process that the caller names.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::pin::pin;
 
@@ -7,11 +8,16 @@ use anyhow::anyhow;
 use tokio::sync::Notify;
 
 use super::Interrupt;
-use crate::action::{self, KillOptions, Lookalikes, Outcome, OutcomeKind};
+use crate::action::{self, KillOptions, Lookalikes, Outcome, OutcomeKind, hidden_from};
 use crate::fault::Remedy;
-use crate::process::{Identity, ProcRoot, pidfile_process, vanished};
+use crate::process::{Identity, PidfileProblem, ProcRoot, pidfile_process, vanished};
 use crate::source::{Event, ExitStatus, Source};
 use crate::units::{Pid, ProcKey};
+
+const LOOK_AGAIN: &str = "look it up again (ps, pgrep): it may have ended";
+const RIGHT_FILE: &str = "look the process up (ps, pgrep) and give its pid, or name the right pid file";
+const BY_ROOT: &str = "run leakscope as root or as the process's own user: /proc is mounted with hidepid, which hides \
+                       the processes of others";
 
 /// Who is meant.
 #[derive(Clone, Debug)]
@@ -28,15 +34,25 @@ pub enum Target {
 /// When there is no such process, or the pid file cannot be used.
 pub fn identify(root: &ProcRoot, target: &Target) -> anyhow::Result<Identity> {
     match target {
-        Target::Pid(pid) => root
-            .identify(*pid)
-            .map_err(|error| match vanished(&error) {
-                true => anyhow!("pid {pid}: no such process"),
-                false => anyhow!("identifying pid {pid}: {error}"),
-            })
-            .fix("look it up again (ps, pgrep): it may have ended"),
-        Target::Pidfile(path) => pidfile_process(root, path)
-            .fix("look the process up (ps, pgrep) and give its pid, or name the right pid file"),
+        Target::Pid(pid) => root.identify(*pid).or_else(|error| match hidden_from(root, *pid) {
+            Some(hidden) if vanished(&error) => Err(anyhow!(hidden)).fix(BY_ROOT),
+            _ if vanished(&error) => Err(anyhow!("pid {pid}: no such process")).fix(LOOK_AGAIN),
+            _ if error.kind() == ErrorKind::PermissionDenied => {
+                Err(anyhow!("identifying pid {pid}: {error}")).fix(BY_ROOT)
+            }
+            _ => Err(anyhow!("identifying pid {pid}: {error}")).fix(LOOK_AGAIN),
+        }),
+        Target::Pidfile(path) => pidfile_process(root, path).or_else(|error| match &error.problem {
+            // There is no such process only where the kernel knows none either; a zombie is known to both.
+            PidfileProblem::Stale(pid) if root.identify(*pid).is_err() => match hidden_from(root, *pid) {
+                Some(hidden) => Err(anyhow!("pid file {}: {hidden}", path.display())).fix(BY_ROOT),
+                None => Err(error).fix(RIGHT_FILE),
+            },
+            PidfileProblem::Unknown(_, why) if why.kind() == ErrorKind::PermissionDenied => {
+                Err(error).fix(BY_ROOT)
+            }
+            _ => Err(error).fix(RIGHT_FILE),
+        }),
     }
 }
 
