@@ -197,9 +197,26 @@ pub struct GraceArgs {
     /// Never send SIGKILL
     #[arg(long)]
     pub no_escalate: bool,
+    /// By whose hand: a signal, or systemd for the main process of a service (auto: a signal, and the owner's way is named)
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    pub via: ViaChoice,
     /// Run every check and signal nobody
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// By whose hand a process is ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ViaChoice {
+    /// By a signal; the owner's own way is named.
+    #[default]
+    Auto,
+    /// By a signal.
+    Signal,
+    /// By systemctl stop of its unit.
+    Systemd,
+    /// By systemctl restart of its unit.
+    SystemdRestart,
 }
 
 /// `leakscope hunt`.

@@ -18,9 +18,11 @@ use tokio::time::timeout;
 use super::bystander::Lookalikes;
 use super::guard::Protections;
 use super::memory::{Before, judge};
+use super::mrelease::release_memory;
 use super::outcome::{Check, Outcome, OutcomeKind};
 use super::still_alive;
 use super::successor::Succession;
+use super::via::{STOPS_WITHIN, Via, ask_systemd, owners_way, unit_of};
 use super::victim::{Refusal, Victim};
 use crate::process::{Identity, ProcRoot};
 use crate::source::{ExitStatus, now};
@@ -29,6 +31,8 @@ use crate::units::Moment;
 /// How long a process may take to die of SIGKILL: it cannot refuse, but the kernel may have memory to give back and
 /// a sleep in the disk's queue to finish.
 const AFTER_KILL: Duration = Duration::from_secs(10);
+/// After this long it does not get to its end, and the kernel is asked to take its memory back before that.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
 /// How long a dead process's parent is given to collect it before it is called a zombie, and how often it is looked.
 const UNTIL_REAPED: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -42,6 +46,8 @@ pub struct KillOptions {
     pub grace: Duration,
     /// Whether SIGKILL follows at all.
     pub escalate: bool,
+    /// By whose hand.
+    pub via: Via,
     /// Check everything, and signal nobody.
     pub dry_run: bool,
     /// What must not be killed.
@@ -58,6 +64,7 @@ impl Default for KillOptions {
         Self {
             grace: Duration::from_secs(10),
             escalate: true,
+            via: Via::default(),
             dry_run: false,
             protections: Protections::default(),
             bystanders: Lookalikes::default(),
@@ -108,16 +115,29 @@ pub async fn kill(victim: Victim, options: &KillOptions, cancel: impl Future<Out
         Ok(watch) => watch,
         Err(error) => return failed(outcome, format!("watching the pidfd: {error}"), None),
     };
-    let signalled = match terminate(&victim, options, &mut outcome) {
+    let first = match options.via.verb() {
+        None => terminate(&victim, options, &mut outcome),
+        Some(verb) => through_systemd(&victim, options, verb, &mut outcome).await,
+    };
+    let signalled = match first {
         Ok(signalled) => signalled,
         Err(Stopped::Refused(refusal)) => return refused(victim.proc(), victim.identity(), refusal).await,
         Err(Stopped::With(outcome)) => return *outcome,
     };
     outcome.memory = before.memory;
-    let mut ended = wait(&victim, &watch, options.grace, cancel.as_mut()).await;
-    if matches!(ended, Ok(Waited::Alive)) && options.escalate {
+    // systemd has a grace and a SIGKILL of its own.
+    let ours = outcome.via.is_none();
+    let grace = if ours { options.grace } else { STOPS_WITHIN };
+    let mut ended = wait(&victim, &watch, grace, cancel.as_mut()).await;
+    if matches!(ended, Ok(Waited::Alive)) && ours && options.escalate {
         match escalate(&victim, options, &mut outcome) {
-            Ok(()) => ended = wait(&victim, &watch, AFTER_KILL, cancel.as_mut()).await,
+            Ok(()) => {
+                ended = wait(&victim, &watch, STUCK_AFTER, cancel.as_mut()).await;
+                if matches!(ended, Ok(Waited::Alive)) {
+                    outcome.checks.extend(release(&victim).await);
+                    ended = wait(&victim, &watch, AFTER_KILL - STUCK_AFTER, cancel.as_mut()).await;
+                }
+            }
             Err(detail) => return finish(&victim, options, failed(outcome, detail, None)),
         }
     }
@@ -149,17 +169,34 @@ pub async fn kill(victim: Victim, options: &KillOptions, cancel: impl Future<Out
     finish(&victim, options, outcome)
 }
 
+/// Has the kernel take back what a process holds that SIGKILL does not end; says so where it did.
+async fn release(victim: &Victim) -> Option<Check> {
+    let done = timeout(STUCK_AFTER, release_memory(victim.pidfd())).await;
+    matches!(done, Ok(Ok(()))).then(|| {
+        let detail = "SIGKILL did not end it within a second: the kernel took its memory back before (process_mrelease)";
+        Check::new("mrelease", true, detail)
+    })
+}
+
 /// What ended an action before its first signal.
 enum Stopped {
     Refused(Refusal),
     With(Box<Outcome>),
 }
 
-/// Checks everything and sends SIGTERM; what stands against it ends the action.
-fn terminate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> Result<Moment, Stopped> {
+/// Checks everything that must hold before `what` is done, which a dry run ends with.
+fn allowed(
+    victim: &Victim,
+    options: &KillOptions,
+    what: &str,
+    outcome: &mut Outcome,
+) -> Result<Identity, Stopped> {
     let with = |outcome: Outcome| Stopped::With(Box::new(outcome));
     let (judged, checks) = victim.verify(&options.protections).map_err(Stopped::Refused)?;
     outcome.checks = checks;
+    if options.via == Via::Auto {
+        outcome.checks.extend(owners_way(victim.identity()));
+    }
     if let Some(against) = against(&outcome.checks) {
         outcome.kind = OutcomeKind::Refused;
         outcome.detail = format!("pid {} is protected: {against}", outcome.pid);
@@ -167,9 +204,39 @@ fn terminate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> R
     }
     if options.dry_run {
         outcome.kind = OutcomeKind::DryRun;
-        outcome.detail = format!("dry run: SIGTERM would have been sent to pid {}", outcome.pid);
+        outcome.detail = format!("dry run: {what}");
         return Err(with(finish(victim, options, outcome.clone())));
     }
+    Ok(judged)
+}
+
+/// Checks everything and asks systemd to end the victim's unit; what stands against it ends the action.
+async fn through_systemd(
+    victim: &Victim,
+    options: &KillOptions,
+    verb: &str,
+    outcome: &mut Outcome,
+) -> Result<Moment, Stopped> {
+    let with = |outcome: Outcome| Stopped::With(Box::new(outcome));
+    let refuse = |why: String| with(Outcome::refused(victim.identity().key, "via", why));
+    let unit = unit_of(victim).await.map_err(refuse)?;
+    let asked = format!("systemctl {verb} {unit}");
+    allowed(victim, options, &format!("{asked} would have been run"), outcome)?;
+    victim.last_look().map_err(Stopped::Refused)?;
+    let (began, at) = now();
+    if let Err(why) = ask_systemd(verb, &unit).await {
+        return Err(with(failed(outcome.clone(), why, None)));
+    }
+    outcome.via = Some(asked.clone());
+    outcome.checks.push(Check::new("via", true, format!("{asked} was handed over at {at}")));
+    Ok(began)
+}
+
+/// Checks everything and sends SIGTERM; what stands against it ends the action.
+fn terminate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> Result<Moment, Stopped> {
+    let with = |outcome: Outcome| Stopped::With(Box::new(outcome));
+    let what = format!("SIGTERM would have been sent to pid {}", outcome.pid);
+    let judged = allowed(victim, options, &what, outcome)?;
     let (signalled, at) = now();
     send(victim, Signal::TERM).map_err(|not_sent| match not_sent {
         NotSent::Refused(refusal) => Stopped::Refused(refusal),
@@ -314,6 +381,12 @@ fn not_dead(victim: &Victim, options: &KillOptions, outcome: &Outcome, ended: io
         Err(error) => return format!("waiting on the pidfd: {error}"),
     };
     let state = still_alive::state(victim);
+    if let Some(via) = &outcome.via {
+        let waited = STOPS_WITHIN.as_secs();
+        let until =
+            if cancelled { "when it was interrupted".to_owned() } else { format!("{waited} s later") };
+        return format!("{via} was handed over, and pid {pid} is still alive {until} ({state})");
+    }
     let signal = outcome.signal.unwrap_or("a signal");
     if cancelled {
         format!(
@@ -351,7 +424,7 @@ fn verify_death(victim: &Victim, outcome: &mut Outcome) {
 /// Adds how the bystanders are, and after a signal whether they are well.
 fn finish(victim: &Victim, options: &KillOptions, mut outcome: Outcome) -> Outcome {
     outcome.bystanders = options.bystanders.look(victim.proc());
-    if outcome.signal.is_some() {
+    if outcome.signal.is_some() || outcome.via.is_some() {
         outcome.checks.push(options.bystanders.check(outcome.pid, &outcome.bystanders));
     }
     outcome

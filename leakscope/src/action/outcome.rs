@@ -121,6 +121,8 @@ pub struct Outcome {
     pub remedy: Option<String>,
     /// The last signal that was sent (a `SIGCONT` to wake a stopped process not counted).
     pub signal: Option<&'static str>,
+    /// What its owner was asked to do instead of a signal, such as `systemctl stop cache.service`.
+    pub via: Option<String>,
     /// Every signal that was sent to end it, in order.
     pub signals: Vec<Sent>,
     /// Whether SIGKILL followed SIGTERM.
@@ -167,6 +169,7 @@ impl Outcome {
             detail: detail.into(),
             remedy: None,
             signal: None,
+            via: None,
             signals: Vec::new(),
             escalated: false,
             died_after_s: None,
@@ -234,7 +237,7 @@ impl Outcome {
     /// The sentence about a death that was verified: a program that exits by itself on a signal did not die of it.
     pub(super) fn tell_death(&mut self) {
         let pid = self.pid;
-        let signal = self.signal.unwrap_or("a signal");
+        let signal = self.signal.or(self.via.as_deref()).unwrap_or("a signal");
         let number = match self.signal {
             Some("SIGTERM") => Some(15),
             Some("SIGKILL") => Some(9),

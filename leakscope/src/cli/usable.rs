@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use leakscope::action::{KillOptions, Measure, Protections, Restraints};
+use leakscope::action::{KillOptions, Measure, Protections, Restraints, Via};
 use leakscope::commands::hunt::{self, KillMode};
 use leakscope::commands::kill;
 use leakscope::commands::present::{Destination, Terms};
@@ -19,7 +19,7 @@ use regex::Regex;
 
 use super::{
     ActionChoice, Cli, Color, FormatChoice, GraceArgs, HuntArgs, KillArgs, ProtectArgs, SelectionArgs,
-    SourceChoice, Tracepoints,
+    SourceChoice, Tracepoints, ViaChoice,
 };
 
 impl Cli {
@@ -133,6 +133,7 @@ impl GraceArgs {
         Ok(KillOptions {
             grace: self.grace,
             escalate: !self.no_escalate,
+            via: self.via.into(),
             dry_run: self.dry_run,
             protections: protect.protections()?.0,
             ..KillOptions::default()
@@ -223,6 +224,17 @@ impl From<Tracepoints> for TracepointKind {
             Tracepoints::Auto => Self::Auto,
             Tracepoints::Btf => Self::Btf,
             Tracepoints::Classic => Self::Classic,
+        }
+    }
+}
+
+impl From<ViaChoice> for Via {
+    fn from(choice: ViaChoice) -> Self {
+        match choice {
+            ViaChoice::Auto => Self::Auto,
+            ViaChoice::Signal => Self::Signal,
+            ViaChoice::Systemd => Self::SystemdStop,
+            ViaChoice::SystemdRestart => Self::SystemdRestart,
         }
     }
 }

@@ -162,7 +162,7 @@ pub(super) fn outcome(incident: &Incident, suspect: &Suspect) -> Line {
 }
 
 fn killed(action: &Outcome) -> Line {
-    let signal = action.signal.unwrap_or("a signal");
+    let signal = action.signal.or(action.via.as_deref()).unwrap_or("a signal");
     let by_itself = matches!(action.exit, Some(ExitStatus::Code(_)));
     let mut line = match (action.escalated, by_itself) {
         (true, _) => format!("SIGTERM did not end it in time; {signal} did"),

@@ -153,6 +153,7 @@ pub fn suspect() -> Suspect {
 fn killed() -> Outcome {
     Outcome {
         followed: None,
+        via: None,
         pid: LEAKER.pid,
         start_time_ticks: LEAKER.start,
         kind: OutcomeKind::Killed,
