@@ -425,10 +425,12 @@ fn a_leaker_that_its_keeper_starts_again_is_reported_with_its_new_pid() {
     let first = std::fs::read_to_string(&pidfile).unwrap().trim().to_owned();
     let ran = run(&["hunt", "--json", "--no-report", "--confirm", "8s", "--kill", "--yes", "--pid", &first]);
     let second = std::fs::read_to_string(&pidfile).unwrap().trim().to_owned();
+    let newcomer = std::fs::read(format!("/proc/{second}/cmdline")).unwrap_or_default();
     drop(keeper);
     // The keeper is gone; what it started last is this test's to end, by the pid that it wrote.
     let _ = Command::new("kill").arg(&second).status();
     let json = ran.json();
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
     assert_eq!(json["actions"][0]["respawned_as"].to_string(), second, "{json:#}");
+    assert!(newcomer.ends_with(b"service.py\0"), "the newcomer is alive: {newcomer:?}");
 }

@@ -54,10 +54,11 @@ fn of_two_leakers_both_are_killed_one_after_the_other_and_the_look_alike_lives()
     for leaker in [&mut one, &mut other] {
         let action = action(&json, leaker.pid()).unwrap_or_else(|| panic!("{json:#}"));
         assert_eq!(action["outcome"], "killed", "{action:#}");
-        assert!(passed(action, "identity") && passed(action, "bystanders"), "{action:#}");
+        assert!(passed(action, "identity") && passed(action, "death"), "{action:#}");
+        // Of all Python programs of the host some may have ended by themselves meanwhile.
         let followed = action["bystanders"].as_array().unwrap();
         assert!(followed.iter().any(|who| who["pid"] == twin.pid() && who["same_process"] == true));
-        let at = |value: &Value| value.as_str().unwrap().parse::<String>().unwrap();
+        let at = |value: &Value| format!("{:0<29}", value.as_str().unwrap().trim_end_matches('Z'));
         spans.push((at(&action["signals"][0]["at"]), at(&action["died_at"])));
         assert!(!leaker.lives());
     }

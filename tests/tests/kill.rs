@@ -6,6 +6,7 @@ use std::process::{Child, Command};
 use leakscope::action::{KillOptions, Outcome, OutcomeKind, end};
 use leakscope::process::{Identity, ProcRoot};
 use leakscope::units::Pid;
+use leakscope_tests::bystander::Bystander;
 use leakscope_tests::command::{Workload, file, folder, require_root, run};
 
 const QUIET: &str = "import time\nprint('ready', flush=True)\nwhile True:\n    time.sleep(60)\n";
@@ -38,6 +39,7 @@ fn a_kill_by_pid_file_is_verified_and_spares_the_look_alike() {
 #[test]
 fn a_process_that_ignores_sigterm_is_killed_after_the_grace() {
     let mut deaf = ready("deaf.py", DEAF);
+    let mut twin = Bystander::of(deaf.pid(), ready("deaf.py", DEAF));
     let ran = run(&["kill", "--json", "--grace", "500ms", &deaf.pid_text()]);
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
     let json = ran.json();
@@ -47,15 +49,18 @@ fn a_process_that_ignores_sigterm_is_killed_after_the_grace() {
         "{json:#}"
     );
     assert!(!deaf.lives());
+    twin.assert_unhurt();
 }
 
 #[test]
 fn without_escalation_a_process_that_ignores_sigterm_lives_and_that_is_said() {
     let mut deaf = ready("deaf.py", DEAF);
+    let mut twin = Bystander::of(deaf.pid(), ready("deaf.py", DEAF));
     let ran = run(&["kill", "--json", "--grace", "500ms", "--no-escalate", &deaf.pid_text()]);
     assert_eq!(ran.code(), 1, "{}", ran.stderr);
     assert_eq!(ran.json()["outcome"], "failed");
     assert!(deaf.lives());
+    twin.assert_unhurt();
 }
 
 #[test]
@@ -109,10 +114,13 @@ fn a_service_that_its_keeper_starts_again_is_reported_with_its_new_pid() {
     let pid = |name: &str| std::fs::read_to_string(keeper.folder().join(name)).unwrap().trim().to_owned();
     let ran = run(&["kill", "--json", &pid("pid1")]);
     let second = pid("pid2");
+    let newcomer = ProcRoot::default().identify(Pid(second.parse().unwrap()));
     // The keeper ends with what it started last.
     let _ = Command::new("kill").arg(&second).status();
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
     assert_eq!(ran.json()["respawned_as"].to_string(), second, "{}", ran.stdout);
+    let newcomer = newcomer.expect("what is reported as the newcomer is there");
+    assert!(!newcomer.zombie && newcomer.cmdline.ends_with(&["app.py".to_owned()]), "{newcomer:?}");
 }
 
 #[test]

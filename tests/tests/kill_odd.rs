@@ -3,13 +3,12 @@
 
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Command, ExitStatus};
-use std::time::Duration;
 
 use leakscope::process::ProcRoot;
-use leakscope::units::Pid;
 use leakscope_tests::bystander::{Bystander, Group, identity};
-use leakscope_tests::command::{Ran, Workload, folder, pause, require_root, run, wait_until};
+use leakscope_tests::command::{Ran, Workload, folder, require_root, run, wait_until};
 use serde_json::Value;
 
 /// Its first thread ends, the second one waits for good; with an argument it is deaf to SIGTERM.
@@ -186,45 +185,58 @@ fn a_parent_that_waits_for_its_vfork_is_not_called_dead_and_its_child_is_left_al
     assert_eq!(ended(&mut victim).code(), Some(5), "the signal was pending");
 }
 
+/// Everybody who works in this folder.
+fn at_work_in(folder: &Path) -> Vec<u32> {
+    let pids = ProcRoot::default().pids().expect("/proc can be read").into_iter().map(|pid| pid.0);
+    let here = |pid: &u32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|at| at == folder);
+    pids.filter(here).collect()
+}
+
+/// Once as a child of this test, and once as an orphan, as services are: what it forked last, deaf to SIGTERM and in its
+/// grace, then looks like what somebody started in its place.
 #[test]
-fn a_fork_bomb_is_ended_alone_and_its_children_are_named_alive() {
-    const MOST: usize = 200;
-    // The children wait for the end of a pipe that this test holds.
-    let bomb = format!(
-        "import os, time\nfor child in range({MOST}):\n    if os.fork() == 0:\n        open('hold').read()\n        os._exit(0)\n    \
-         print(child, flush=True)\n    time.sleep(0.005)\ntime.sleep(1000)\n"
-    );
-    let folder = folder();
-    std::fs::write(folder.path().join("bomb.py"), bomb).unwrap();
-    let pipe = folder.path().join("hold");
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let held = File::options().read(true).write(true).open(&pipe).unwrap();
-    let mut command = Command::new("python3");
-    command.arg("bomb.py").current_dir(folder.path());
-    let mut victim = Workload::start(command, folder);
-    victim.wait_for_line();
-    let line = identity(victim.pid()).cmdline;
-    pause(Duration::from_millis(300));
-    let ran = run(&["kill", "--json", &victim.pid_text()]);
-    let json = assert_ended(&ran, "killed", 0);
-    assert_eq!(ended(&mut victim).signal(), Some(15));
-    let followed = json["bystanders"].as_array().expect("who was followed");
-    let children: Vec<u32> = followed
-        .iter()
-        .filter_map(|who| u32::try_from(who["pid"].as_u64()?).ok())
-        .filter(|pid| ProcRoot::default().identify(Pid(*pid)).is_ok_and(|who| who.cmdline == line))
-        .collect();
-    assert!((20..=MOST).contains(&children.len()), "{} children: {json:#}", children.len());
-    for who in followed.iter().filter(|who| children.iter().any(|child| who["pid"] == *child)) {
-        assert_eq!(
-            (&who["alive"], &who["same_process"]),
-            (&Value::Bool(true), &Value::Bool(true)),
-            "{who:#}"
-        );
+fn a_fork_bomb_is_ended_alone_and_its_children_live_and_are_no_successors() {
+    // At most 200 children, which wait for the end of a pipe that this test holds.
+    const BOMB: &str = r"
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(os.getpid(), flush=True)
+for child in range(200):
+    if os.fork() == 0:
+        open('hold').read()
+        os._exit(0)
+    time.sleep(0.03)
+time.sleep(60)
+";
+    for script in ["exec python3 bomb.py", "python3 bomb.py &"] {
+        let folder = folder();
+        std::fs::write(folder.path().join("bomb.py"), BOMB).unwrap();
+        let pipe = folder.path().join("hold");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let held = File::options().read(true).write(true).open(&pipe).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).current_dir(folder.path());
+        let mut shell = Workload::start(command, folder);
+        let victim: u32 = shell.wait_for_line().parse().expect("the bomb's pid");
+        let who = identity(victim);
+        wait_until("some children", || at_work_in(shell.folder()).len() > 5);
+        let ran = run(&["kill", "--json", "--grace", "500ms", &victim.to_string()]);
+        let json = assert_ended(&ran, "killed", 0);
+        assert_eq!(json["exit"], "signal 9", "{json:#}");
+        let children: Vec<u32> =
+            at_work_in(shell.folder()).into_iter().filter(|child| *child != victim).collect();
+        assert!((5..=200).contains(&children.len()), "{} children: {json:#}", children.len());
+        let living = children.iter().map(|child| identity(*child));
+        assert!(living.into_iter().all(|child| !child.zombie && child.cmdline == who.cmdline));
+        let followed = json["bystanders"].as_array().expect("who was followed");
+        let followed: Vec<_> =
+            followed.iter().filter(|who| children.iter().any(|child| who["pid"] == *child)).collect();
+        assert!(followed.len() >= 5, "{json:#}");
+        assert!(followed.iter().all(|who| who["alive"] == true && who["same_process"] == true), "{json:#}");
+        assert_eq!(json["respawned_as"], Value::Null, "a child that lives on is no successor: {json:#}");
+        drop(held);
+        wait_until("the children's end", || {
+            at_work_in(shell.folder()).iter().all(|left| !children.contains(left))
+        });
     }
-    assert_eq!(json["respawned_as"], Value::Null, "a child from before is no successor: {json:#}");
-    drop(held);
-    wait_until("the children's end", || {
-        children.iter().all(|child| !std::path::Path::new(&format!("/proc/{child}/exe")).exists())
-    });
 }

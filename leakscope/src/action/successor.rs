@@ -85,7 +85,12 @@ impl<'a> Succession<'a> {
             || (own.container.is_some() && own.container == its.container)
             // A container that is started again in its pod is a new one beside the old one's place.
             || (own.container.is_some() && folder(own.cgroup.as_deref()) == folder(its.cgroup.as_deref()));
-        self.is_new(who) && who.cmdline == victim.cmdline && who.uid == victim.uid && kept_alike
+        // A child that the victim forked in its last moments lives on with init. It has the stack of the victim's own exec,
+        // which nobody draws who starts a program; a worker that its master forked anew has that too, and its parent.
+        let orphan = who.image.is_some()
+            && who.image == victim.image
+            && (who.ppid != victim.ppid || victim.ppid == Pid(1));
+        self.is_new(who) && who.cmdline == victim.cmdline && who.uid == victim.uid && kept_alike && !orphan
     }
 
     /// The process that wrote itself into the victim's pid file.
@@ -116,7 +121,9 @@ mod tests {
         for (pid, ticks) in [(41, 1500), (42, 1000), (43, 1400), (44, 900)] {
             fake.process(pid, 1, ticks, Path::new("/nowhere"));
         }
-        let victim = fake.root().identify(Pid(42)).unwrap();
+        let mut victim = fake.root().identify(Pid(42)).unwrap();
+        // Each exec draws its own stack; the fake processes all have one.
+        victim.image = victim.image.map(|image| image + 16);
         (fake, victim)
     }
 
@@ -157,6 +164,18 @@ mod tests {
             fake.write(&format!("{pid}/cgroup"), "0::/\n");
         }
         assert_eq!(looked(&fake, &victim, &[], 1200), None, "everybody is in the root");
+    }
+
+    #[test]
+    fn a_child_that_outlives_the_victim_is_no_successor_and_a_worker_forked_anew_is_one() {
+        let (fake, mut victim) = host();
+        victim.image = fake.root().identify(Pid(43)).unwrap().image;
+        assert!(victim.image.is_some());
+        assert_eq!(looked(&fake, &victim, &[], 1200), None, "init keeps what the victim forked");
+        victim.ppid = Pid(9);
+        assert_eq!(looked(&fake, &victim, &[], 1200), None, "of the same unit, and nobody's worker");
+        fake.stat(43, 'S', 9, 1, 1400);
+        assert_eq!(looked(&fake, &victim, &[], 1200), Some(Pid(43)), "its master forked it anew");
     }
 
     #[tokio::test]
