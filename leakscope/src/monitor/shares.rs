@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::Tracked;
-use crate::leak::{Demand, Limit, Rate, TimeToOom, tightest, time_to_oom};
+use crate::leak::{Demand, Limit, Rate, State, TimeToOom, tightest, time_to_oom};
 
 /// What grows below each limit, as of one batch.
 #[derive(Debug, Default)]
@@ -45,8 +45,9 @@ impl Shares {
     }
 }
 
-/// What a process takes from those that share a limit with it: its growth, where it is one of those that may go on.
+/// What a process takes from those that share a limit with it: its growth, where that has lasted as long as a suspicion
+/// takes. A compiler that grows by a gigabyte a second for two seconds must not make days of a leak into minutes.
 fn demanded(tracked: &Tracked) -> Option<Rate> {
-    let goes_on = tracked.verdict.state.severity() > 0 && !tracked.is_settled();
+    let goes_on = tracked.verdict.state.severity() >= State::Suspect.severity() && !tracked.is_settled();
     tracked.verdict.rate.filter(|rate| goes_on && rate.mean.0 > 0.0)
 }
