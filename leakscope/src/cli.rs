@@ -316,6 +316,12 @@ pub struct KillArgs {
     /// The process that this pid file names
     #[arg(long, value_name = "FILE")]
     pub pidfile: Option<PathBuf>,
+    /// Watch it first, and refuse unless its leak is confirmed by so much clean growth
+    #[arg(long, value_name = "D", value_parser = confirm)]
+    pub confirm: Option<Duration>,
+    /// Kill it although its leak was not confirmed
+    #[arg(long, requires = "confirm")]
+    pub force: bool,
     /// How the kill goes.
     #[command(flatten)]
     pub grace: GraceArgs,

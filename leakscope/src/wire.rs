@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use leakscope::action::{Check, Outcome};
 use leakscope::commands::analyze::Analyst;
 use leakscope::commands::present::{self, Destination, Terms};
 use leakscope::commands::{Interrupt, bundle, demo, doctor, hunt, kill, lab, record, rules, undo, watch};
@@ -93,6 +94,26 @@ async fn watch(args: WatchArgs, ui: &mut Ui) -> anyhow::Result<u8> {
 async fn kill(args: KillArgs, ui: &mut Ui) -> anyhow::Result<u8> {
     let how = args.grace.options(&args.protect)?;
     let victim = kill::identify(&ProcRoot::default(), &args.target()?)?;
+    let verdict = match args.confirm {
+        Some(confirm) => {
+            // Nobody but the victim, as it was identified.
+            let mut selector = Selector::default().pids([victim.key.pid]);
+            selector.meet(victim.key);
+            let observed = Observed {
+                source: open(SourceChoice::Auto, Tracepoints::Auto, None, ui),
+                selector,
+                pidfiles: args.pidfile.iter().cloned().collect(),
+                confirm,
+            };
+            Some(kill::judge(&mut observed.monitor(ui)?, victim.key, confirm, ui).await?)
+        }
+        None => None,
+    };
+    if let Some(verdict) = verdict.as_ref().filter(|verdict| !verdict.passed && !args.force) {
+        let outcome = Outcome::refused(victim.key, verdict.check, verdict.detail.clone());
+        ui.out(&present::kill(&victim, &outcome, args.format.format == Output::Json, ui)?);
+        return Ok(REMAINS);
+    }
     // The kernel side tells how the victim ended, where it works; a kill needs it not.
     let source = if how.dry_run {
         Err("a dry run".to_owned())
@@ -100,7 +121,12 @@ async fn kill(args: KillArgs, ui: &mut Ui) -> anyhow::Result<u8> {
         let wanted = OpenOptions { wanted: Wanted::Ebpf, ..OpenOptions::default() };
         Live::open(&wanted).map(|opened| opened.source).map_err(|error| format!("{error:#}"))
     };
-    let outcome = kill::run(&victim, &how, source).await?;
+    let mut outcome = kill::run(&victim, &how, source).await?;
+    if let Some(verdict) = verdict {
+        let forced = if verdict.passed { "" } else { " (--force)" };
+        let detail = format!("{}{forced}", verdict.detail);
+        outcome.checks.insert(0, Check { passed: true, detail, ..verdict });
+    }
     ui.out(&present::kill(&victim, &outcome, args.format.format == Output::Json, ui)?);
     Ok(match &outcome.remedy {
         _ if outcome.is_dead() => DONE,

@@ -196,3 +196,29 @@ fn whoever_is_started_in_the_victims_place_is_watched_and_told_when_it_leaks_aga
     let rate = followed["rate_bytes_per_s"].as_f64().expect("it grows");
     assert!((rate / 51_200.0 - 1.0).abs() < 0.2, "{rate}");
 }
+
+#[test]
+fn a_kill_that_asks_for_a_verdict_ends_a_leaker_and_refuses_a_quiet_process_unless_forced() {
+    require_root();
+    let mut leaker = Workload::python("service.py", LEAK);
+    let mut quiet = Workload::python("quiet.py", QUIET);
+    quiet.wait_for_line();
+    let verdict = |ran: &Ran| {
+        let json = ran.json();
+        let check =
+            json["checks"].as_array().unwrap().iter().find(|check| check["check"] == "verdict").cloned();
+        check.unwrap_or_else(|| panic!("{json:#}"))
+    };
+    let ran = run(&["kill", "--json", "--confirm", "5s", &quiet.pid_text()]);
+    assert_eq!((ran.code(), ran.json()["outcome"].as_str()), (1, Some("refused")), "{}", ran.stderr);
+    assert_eq!(verdict(&ran)["passed"], false);
+    assert!(quiet.lives());
+    let ran = run(&["kill", "--json", "--confirm", "10s", &leaker.pid_text()]);
+    assert_eq!((ran.code(), ran.json()["outcome"].as_str()), (0, Some("killed")), "{}", ran.stderr);
+    assert!(verdict(&ran)["detail"].as_str().unwrap().starts_with("it leaks at "), "{}", ran.stdout);
+    assert!(!leaker.lives());
+    let ran = run(&["kill", "--json", "--confirm", "5s", "--force", &quiet.pid_text()]);
+    assert_eq!((ran.code(), ran.json()["outcome"].as_str()), (0, Some("killed")), "{}", ran.stderr);
+    assert!(verdict(&ran)["detail"].as_str().unwrap().ends_with("(--force)"), "{}", ran.stdout);
+    assert!(!quiet.lives());
+}

@@ -3,15 +3,19 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use tokio::sync::Notify;
 
 use super::Interrupt;
-use crate::action::{self, KillOptions, Lookalikes, Outcome, OutcomeKind, hidden_from};
+use crate::action::{self, Check, KillOptions, Lookalikes, Outcome, OutcomeKind, hidden_from};
 use crate::fault::Remedy;
-use crate::process::{Identity, PidfileProblem, ProcRoot, pidfile_process, vanished};
+use crate::leak::Verdict;
+use crate::monitor::Monitor;
+use crate::process::{Directory, Identity, PidfileProblem, ProcRoot, pidfile_process, vanished};
 use crate::source::{Event, ExitStatus, Source};
+use crate::ui::Ui;
 use crate::units::{Pid, ProcKey};
 
 const LOOK_AGAIN: &str = "look it up again (ps, pgrep): it may have ended";
@@ -53,6 +57,50 @@ pub fn identify(root: &ProcRoot, target: &Target) -> anyhow::Result<Identity> {
             }
             _ => Err(error).fix(RIGHT_FILE),
         }),
+    }
+}
+
+/// Watches the victim until its leak is confirmed, for at most twice as long as that takes at best; the verdict as a check.
+///
+/// # Errors
+/// When the source can no longer observe, or somebody interrupts.
+pub async fn judge<S: Source, D: Directory>(
+    monitor: &mut Monitor<S, D>,
+    key: ProcKey,
+    confirm: Duration,
+    ui: &mut Ui,
+) -> anyhow::Result<Check> {
+    let mut interrupt = Interrupt::new()?;
+    let check = |passed, detail: String| Check { check: "verdict", passed, detail };
+    ui.say(&format!("watching pid {} for {} s before anything is done", key.pid, confirm.as_secs_f64()));
+    loop {
+        let tick = tokio::select! {
+            biased;
+            () = interrupt.received() => anyhow::bail!("interrupted before the leak of pid {} was confirmed", key.pid),
+            tick = monitor.step() => tick?,
+        };
+        let seconds = monitor.elapsed().as_secs_f64();
+        let verdict = monitor.process(key).map(|tracked| tracked.verdict.clone());
+        let rate =
+            |verdict: &Verdict| verdict.rate.map_or_else(String::new, |rate| format!(" at {}", rate.mean));
+        match verdict {
+            Some(verdict) if verdict.confirmed => {
+                let clean = verdict.clean_growth.as_secs_f64();
+                return Ok(check(
+                    true,
+                    format!("it leaks{}, confirmed by {clean:.0} s of clean growth", rate(&verdict)),
+                ));
+            }
+            verdict if tick.is_none() || monitor.nobody_left() || monitor.elapsed() >= confirm * 2 => {
+                let state = verdict.as_ref().map_or("gone", |verdict| verdict.state.name());
+                let rate = verdict.as_ref().map_or_else(String::new, rate);
+                return Ok(check(
+                    false,
+                    format!("no leak was confirmed within {seconds:.0} s: it is {state}{rate}"),
+                ));
+            }
+            _ => {}
+        }
     }
 }
 
