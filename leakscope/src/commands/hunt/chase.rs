@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::available::Available;
+use super::beside::Beside;
+use super::thinned::Thinned;
 use super::timeline::Timeline;
 use super::{EveryTick, Hunted, KillMode, Options};
 use crate::action::Outcome;
@@ -19,15 +20,15 @@ use crate::process::{Directory, ProcRoot};
 use crate::report::{OomChoice, short_command_line};
 use crate::source::Source;
 use crate::ui::Ui;
-use crate::units::{Moment, ProcKey};
+use crate::units::{Bytes, Moment, ProcKey};
 
 /// How many processes the table of the cleared ones shows.
 const CLEARED_SHOWN: usize = 8;
 
-/// How many look-alikes of a leak it shows besides, and among how many processes they are looked for: who they are is
-/// read from /proc at the end.
+/// How many look-alikes of a suspect it shows besides, and among how many processes they are looked for: who they are is
+/// read from /proc, once.
 const LOOKALIKES_SHOWN: usize = 8;
-const LOOKED_AT: usize = 4096;
+const LOOKED_AT: usize = 1024;
 
 /// A hunt ends when it has confirmed so many leaks: with `--all` it may last for weeks, and each is kept for the report.
 const MOST_CONFIRMED: usize = 256;
@@ -50,7 +51,8 @@ pub(super) struct Chase<'a, S, D> {
     /// Whose limit was told to be near.
     warned: BTreeSet<ProcKey>,
     oom_choice: Option<OomChoice>,
-    host_available: Available,
+    host_available: Thinned,
+    beside: Beside,
     pub(super) timeline: Timeline,
 }
 
@@ -74,7 +76,8 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             actions: Vec::new(),
             warned: BTreeSet::new(),
             oom_choice: None,
-            host_available: Available::default(),
+            host_available: Thinned::default(),
+            beside: Beside::default(),
             timeline: Timeline::default(),
         })
     }
@@ -123,7 +126,12 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         let Some(tick) = tick else { return Ok(None) };
         if let Some((.., host)) = self.monitor.now() {
             (self.every_tick)(&tick, &host)?;
-            self.host_available.push(tick.wall, host.available);
+            // Not every source says; zero would draw a host without memory.
+            if host.available > Bytes::ZERO {
+                self.host_available.push(tick.wall, host.available);
+            }
+            let monitor = &*self.monitor;
+            self.beside.note(tick.wall, |key| Some(monitor.process(key)?.memory()?.footprint()));
         }
         self.note(&tick);
         self.warn_of_near_limits(tick.wall);
@@ -171,6 +179,14 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             return;
         };
         let Some(finding) = self.monitor.finding(transition.key) else { return };
+        if transition.to.severity() >= State::Suspect.severity() && !self.beside.is_full() {
+            let keys = self.monitor.keys_by_growth();
+            for key in self.lookalikes(&keys, std::slice::from_ref(&finding)) {
+                if let Some(other) = self.monitor.finding(key) {
+                    self.beside.follow(&other);
+                }
+            }
+        }
         self.tell(wall, format!("{} {what}{}", title(&finding.identity), growth(&finding)));
     }
 
@@ -261,7 +277,10 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         let mut findings = std::mem::take(&mut self.confirmed);
         let mut cleared = Vec::new();
         let keys = self.monitor.keys_by_growth();
-        let lookalikes = self.lookalikes(&keys, &findings);
+        let mut lookalikes = self.lookalikes(&keys, &findings);
+        if !findings.is_empty() {
+            lookalikes.extend(self.beside.keys());
+        }
         for key in keys {
             let grows = self.options.is_about(key)
                 && self.monitor.process(key).is_some_and(|tracked| tracked.verdict.state.severity() > 0);
@@ -295,6 +314,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             actions: self.actions,
             ended,
             cleared,
+            beside: self.beside.finish(),
             watched: self.monitor.met(),
             oom_choice: self.oom_choice,
             timeline,
@@ -303,16 +323,16 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         }
     }
 
-    /// Of those that are watched, some that could be taken for a confirmed leak: a report shows them beside it.
-    fn lookalikes(&mut self, keys: &[ProcKey], confirmed: &[Finding]) -> BTreeSet<ProcKey> {
+    /// Of those that are watched, some that could be taken for one of these: a report shows them beside it.
+    fn lookalikes(&mut self, keys: &[ProcKey], suspects: &[Finding]) -> BTreeSet<ProcKey> {
         let mut found = BTreeSet::new();
-        if confirmed.is_empty() {
+        if suspects.is_empty() {
             return found;
         }
         for key in keys.iter().take(LOOKED_AT).filter(|key| self.options.is_about(**key)) {
             let Some(identity) = self.monitor.identity(*key) else { continue };
-            let alike = |leak: &Finding| leak.key != *key && identity.looks_like(&leak.identity);
-            if confirmed.iter().any(alike) && found.insert(*key) && found.len() == LOOKALIKES_SHOWN {
+            let alike = |suspect: &Finding| suspect.key != *key && identity.looks_like(&suspect.identity);
+            if suspects.iter().any(alike) && found.insert(*key) && found.len() == LOOKALIKES_SHOWN {
                 break;
             }
         }
