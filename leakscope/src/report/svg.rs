@@ -195,13 +195,15 @@ fn kill_line(frame: &Frame, killed_at: Timestamp) -> String {
 fn multiple(class: &str, caption: &Line, curve: &Curve, frame: &Frame, chart: &Chart) -> String {
     let most = curve.iter().map(|&(_, bytes)| bytes).max().unwrap_or_default();
     let frame = frame.raised(most.as_f64());
+    let raised = if frame.is_raised() { " (as high for as much, but not from zero)" } else { "" };
+    let caption = caption.clone().text(raised);
     format!(
         "<figure>\n{}{}{}{}</svg>\n<figcaption>{}</figcaption>\n</figure>\n",
         frame.open(&caption.plain()),
         frame.grid(),
         polyline(class, &frame, curve),
         chart.end.map(|end| kill_line(&frame, end.killed_at)).unwrap_or_default(),
-        super::html::inline(caption)
+        super::html::inline(&caption)
     )
 }
 

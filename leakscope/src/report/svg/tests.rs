@@ -117,6 +117,7 @@ fn look_alikes_are_drawn_on_the_scale_of_the_leak_however_large_they_are() {
         assert!((pair[0] - pair[1] - 104.0 * 7.0 / 75.0).abs() < 0.2, "{other:?}");
     }
     assert_eq!(drawing.matches("role=\"img\"").count(), 4, "the leak, and three small ones");
+    assert_eq!(drawing.matches("but not from zero)</figcaption>").count(), 1, "the large one");
 }
 
 #[test]
