@@ -69,7 +69,7 @@ fn a_window_that_is_small_beside_the_footprint_is_drawn_again_closer() {
     let words = "this scale does not begin at zero";
     assert!(!chart(&leak()).contains(words), "it fills the drawing already");
     let mut small = leak();
-    small.points.iter_mut().for_each(|(_, bytes)| *bytes = *bytes + Bytes(500_000_000));
+    small.points.iter_mut().for_each(|(_, bytes)| *bytes += Bytes(500_000_000));
     small.trend = Trend::through(&small.points, at(10), at(59), leak().trend.unwrap().rate);
     let drawing = chart(&small);
     assert!(drawing.contains(words), "{drawing}");
