@@ -10,6 +10,9 @@ mod finding;
 mod groups;
 mod history;
 mod rejected;
+mod shares;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tracked;
@@ -26,7 +29,8 @@ pub use tracked::Tracked;
 
 use self::groups::Groups;
 use self::rejected::Rejected;
-use crate::leak::{Sample, State, Thresholds, TimeToOom, time_to_oom};
+use self::shares::Shares;
+use crate::leak::{Sample, State, Thresholds, TimeToOom};
 use crate::process::{Directory, Host, Identity, Selector};
 use crate::source::{Batch, Event, ExitStatus, HostMemory, Lost, Reading, Source, SourceKind};
 use crate::units::{Moment, Pid, ProcKey};
@@ -79,6 +83,8 @@ pub struct Tick {
     pub oom_victims: Vec<Pid>,
     /// Processes that ended or became another program, as they were last known.
     pub ended: Vec<(ProcKey, Tracked)>,
+    /// Services that have had no worker for so long that they are forgotten, as they were last known.
+    pub ended_groups: Vec<Group>,
 }
 
 /// Watches every selected process of one source.
@@ -94,6 +100,7 @@ pub struct Monitor<S, D> {
     unsettled: BTreeSet<ProcKey>,
     inspected: BTreeSet<ProcKey>,
     groups: Groups,
+    shares: Shares,
     /// How long anybody was.
     inspected_for: Duration,
     exits: VecDeque<(ProcKey, Option<ExitStatus>)>,
@@ -116,6 +123,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             unsettled: BTreeSet::new(),
             inspected: BTreeSet::new(),
             groups: Groups::new(config.thresholds),
+            shares: Shares::default(),
             inspected_for: Duration::ZERO,
             config,
             exits: VecDeque::new(),
@@ -150,8 +158,10 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             group_transitions: Vec::new(),
             oom_victims: Vec::new(),
             ended: Vec::new(),
+            ended_groups: Vec::new(),
         };
 
+        let mut ended = BTreeSet::new();
         for event in events {
             match event {
                 Event::Exec { key } => {
@@ -161,6 +171,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
                     tick.ended.extend(before);
                 }
                 Event::Exit { key, status } => {
+                    ended.insert(key);
                     tick.ended.extend(self.forget(key));
                     if self.exits.len() == EXITS_KEPT {
                         self.exits.pop_front();
@@ -172,7 +183,8 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         }
 
         let mut silent = std::mem::take(&mut self.unsettled);
-        for reading in readings {
+        // Whoever ended in this batch holds nothing any more, whatever was read of it on the way.
+        for reading in readings.into_iter().filter(|reading| !ended.contains(&reading.key)) {
             silent.remove(&reading.key);
             if self.admit(reading.key, &mut tick) {
                 self.judge(reading.key, Some(reading), &mut tick);
@@ -181,7 +193,8 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         for key in silent {
             self.judge(key, None, &mut tick);
         }
-        tick.group_transitions = self.groups.judge(at);
+        (tick.group_transitions, tick.ended_groups) = self.groups.judge(at);
+        self.shares = Shares::of(self.unsettled.iter().filter_map(|key| self.processes.get(key)));
         self.inspect_suspects(at)?;
         Ok(tick)
     }
@@ -251,11 +264,11 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             if tracked.identity.is_none() {
                 tracked.identity = self.directory.identify(key);
             }
-            tracked.room = tracked
-                .identity
-                .as_ref()
-                .map(|identity| self.directory.room(identity, &limits_of(&host), at))
-                .or_else(|| Some(limits_of(&host).room()));
+            let host = limits_of(&host);
+            let identity = tracked.identity.as_ref();
+            let above = identity.and_then(|identity| self.directory.rooms(identity, &host, at));
+            tracked.rooms = above.unwrap_or_default();
+            tracked.rooms.push(host.room());
         }
         let sample = Sample { at, memory, host_shmem: Some(host.shmem) };
         let before = (tracked.verdict.state, tracked.verdict.confirmed);
@@ -301,22 +314,6 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         Ok(())
     }
 
-    /// The services whose workers grow together and none of which is told alone, as far as they come into question.
-    pub fn groups(&self) -> impl Iterator<Item = &Group> {
-        let leaks_alone = |key: ProcKey| {
-            self.processes.get(&key).is_some_and(|tracked| tracked.verdict.state == State::Leaking)
-        };
-        self.groups
-            .iter()
-            .filter(|group| group.verdict.state.severity() > 0 && group.len() > 1)
-            .filter(move |group| !group.workers().any(leaks_alone))
-    }
-
-    /// Workers whose service is not judged, because too many services are.
-    pub fn ungrouped(&self) -> u64 {
-        self.groups.left_out()
-    }
-
     /// Whether everybody who was named by pid or pid file has gone, so that there is nothing left to see.
     pub fn nobody_left(&self) -> bool {
         self.began.is_some() && self.config.selector.names_processes() && self.processes.is_empty()
@@ -357,22 +354,9 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         self.met
     }
 
-    /// When the process would reach the tightest limit above it, together with those that grow under the same limit.
+    /// When the first of the limits above the process would be reached, by it and all others that grow below that limit.
     pub fn time_to_oom(&self, key: ProcKey) -> Option<TimeToOom> {
-        let tracked = self.processes.get(&key)?;
-        let rate = tracked.verdict.rate.as_ref()?;
-        let room = tracked.room.clone()?;
-        let others = self
-            .unsettled
-            .iter()
-            .filter(|other| **other != key)
-            .filter_map(|other| self.processes.get(other))
-            .filter(|other| other.verdict.state.severity() > 0)
-            .filter(|other| other.room.as_ref().is_some_and(|theirs| theirs.limit == room.limit))
-            .filter_map(|other| other.verdict.rate.as_ref())
-            .map(|rate| rate.mean.0.max(0.0))
-            .sum();
-        time_to_oom(room, rate, others)
+        self.shares.time_to_oom(self.processes.get(&key)?)
     }
 
     /// How a process ended, when it was seen to end: `Some(None)` when it ended and the source cannot tell how.

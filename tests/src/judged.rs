@@ -66,7 +66,7 @@ pub async fn recorded(
     let mut note = |monitor: &mut _, tick| journal.note(monitor, tick);
     let mut interrupt = Interrupt::new()?;
     let written = record::run(&mut monitor, &recorder, options, &mut interrupt, &mut ui, &mut note).await?;
-    Ok((by_process(journal.finish(&mut monitor).0), written))
+    Ok((by_process(journal.finish(&mut monitor).series), written))
 }
 
 /// What a monitor thinks of a recording, and how many batches it saw.
@@ -83,5 +83,5 @@ pub async fn replayed(input: impl Read, thresholds: Thresholds) -> Result<(Told,
         journal.note(&mut monitor, tick);
         batches += 1;
     }
-    Ok((by_process(journal.finish(&mut monitor).0), batches))
+    Ok((by_process(journal.finish(&mut monitor).series), batches))
 }

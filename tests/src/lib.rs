@@ -1,5 +1,7 @@
-//! What the live tests share: [`command`] runs leakscope as its users do; [`judged`] compares a live judgement with a replay; here are obedient processes, and a watch that remembers what a source said.
+//! What the live tests share: [`command`] runs leakscope as its users do; [`cgroup`] limits their memory; [`judged`] compares
+//! a live judgement with a replay; here are obedient processes, and a watch that remembers what a source said.
 
+pub mod cgroup;
 pub mod command;
 pub mod judged;
 

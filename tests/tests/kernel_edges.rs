@@ -1,13 +1,14 @@
 //! The kernel side where something is full, missing, borrowed or somebody else's: what cannot be seen is counted or
 //! absent, and nobody is charged for another one's memory. Needs root, as `kernel_counts` does.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use leakscope::source::{Event, ExitStatus, KernelOptions, KernelSource, Source as _, TracepointKind};
 use leakscope::units::{Bytes, Pid};
+use leakscope_tests::cgroup::SmallGroup;
 use leakscope_tests::{Obedient, Watch};
 
 /// Batches to wait for what must come: twenty seconds.
@@ -175,50 +176,16 @@ async fn a_kernel_without_syscall_tracepoints_still_counts_faults_and_says_what_
     Ok(())
 }
 
-/// A cgroup with a memory limit, of version 1 or 2; removed when dropped.
-struct SmallGroup(PathBuf);
-
-impl SmallGroup {
-    fn new(limit: u64) -> Result<Self> {
-        let name = format!("leakscope-test-{}", std::process::id());
-        let v1 = Path::new("/sys/fs/cgroup/memory");
-        let v2 = Path::new("/sys/fs/cgroup");
-        let (parent, files) = if v1.join("memory.limit_in_bytes").exists() {
-            (v1, ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"])
-        } else if v2.join("cgroup.controllers").exists() {
-            std::fs::write(v2.join("cgroup.subtree_control"), "+memory").context("enabling +memory")?;
-            (v2, ["memory.max", "memory.swap.max"])
-        } else {
-            bail!(
-                "neither cgroup hierarchy offers a memory limit at /sys/fs/cgroup: this test cannot run here"
-            )
-        };
-        let group = Self(parent.join(name));
-        std::fs::create_dir(&group.0).with_context(|| format!("making {}", group.0.display()))?;
-        std::fs::write(group.0.join(files[0]), limit.to_string())?;
-        // Without a limit for swap it would be swapped out instead of killed; there may be no swap accounting.
-        let _ =
-            std::fs::write(group.0.join(files[1]), if files[0] == "memory.max" { "0" } else { "33554432" });
-        Ok(group)
-    }
-}
-
-impl Drop for SmallGroup {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir(&self.0);
-    }
-}
-
 #[tokio::test]
 async fn whom_the_oom_killer_chooses_is_told_and_so_is_the_signal_that_ended_it() -> Result<()> {
-    let group = SmallGroup::new(32 << 20)?;
+    let group = SmallGroup::new("oom", 32 << 20)?;
     let mut source = open(btf())?;
     let mut watch = Watch::default();
     let mut child = start()?;
     child.obey("touch 100")?;
     let pid = child.pid();
     watch.until(&mut source, PATIENCE, "the child", |watch| watch.last.contains_key(&pid)).await?;
-    std::fs::write(group.0.join("cgroup.procs"), pid.to_string())?;
+    std::fs::write(group.procs(), pid.to_string())?;
     child.tell("touch 20000")?;
     let ended = |event: &Event| matches!(event, Event::Exit { key, .. } if key.pid == pid);
     watch.until(&mut source, PATIENCE, "its end", |watch| watch.events.iter().any(ended)).await?;

@@ -18,7 +18,7 @@ use crate::fault::Remedy;
 use crate::leak::Thresholds;
 use crate::monitor::{Config, Monitor};
 use crate::process::Selector;
-use crate::report::{Analysis, HostVerdict, SeriesReport};
+use crate::report::{Analysis, HostVerdict, SeriesReport, ServiceReport};
 use crate::source::Source;
 use crate::source::recording::{FileError, MAGIC, ReplayDirectory, replay};
 use crate::source::series::{self, Query, SeriesError};
@@ -28,6 +28,7 @@ use crate::ui::Ui;
 pub struct Analyst {
     thresholds: Thresholds,
     series: Vec<SeriesReport>,
+    services: Vec<ServiceReport>,
     ignored: u64,
     left_out: u64,
 }
@@ -35,7 +36,13 @@ pub struct Analyst {
 impl Analyst {
     /// An analyst that has seen nothing.
     pub fn new(confirm: Duration) -> Self {
-        Self { thresholds: Thresholds { confirm }, series: Vec::new(), ignored: 0, left_out: 0 }
+        Self {
+            thresholds: Thresholds { confirm },
+            series: Vec::new(),
+            services: Vec::new(),
+            ignored: 0,
+            left_out: 0,
+        }
     }
 
     /// Judges a file, whatever it is.
@@ -108,9 +115,10 @@ impl Analyst {
             ui.say(&format!("warning: {}: {torn}", name));
         }
         self.told_lost(&monitor, name, ui);
-        let (series, left_out) = journal.finish(&mut monitor);
-        self.series.extend(series);
-        self.left_out += left_out;
+        let closed = journal.finish(&mut monitor);
+        self.series.extend(closed.series);
+        self.services.extend(closed.services);
+        self.left_out += closed.left_out;
         Ok(())
     }
 
@@ -168,10 +176,12 @@ impl Analyst {
 
     /// What came of it.
     pub fn finish(self) -> Analysis {
-        let leak = self.series.iter().any(SeriesReport::leaks);
+        let leak =
+            self.series.iter().any(SeriesReport::leaks) || self.services.iter().any(ServiceReport::leaks);
         Analysis {
             verdict: if leak { HostVerdict::Leak } else { HostVerdict::Clean },
             series: self.series,
+            services: self.services,
             ignored: self.ignored,
             left_out: self.left_out,
         }

@@ -5,7 +5,8 @@
 
 use std::path::Path;
 
-use crate::report::{DoctorLine, Health, Style, doctor_table};
+use crate::process::Pressure;
+use crate::report::{DoctorLine, Health, PressureLine, Style, doctor_table};
 use crate::source::{Attached, KernelOptions, KernelSource, KernelStatus, Source as _};
 use crate::ui::Ui;
 
@@ -245,9 +246,15 @@ fn cgroups() -> DoctorLine {
 }
 
 fn pressure() -> DoctorLine {
-    match std::fs::read_to_string("/proc/pressure/memory") {
-        Ok(text) => line("pressure (PSI)", Health::Works, text.lines().next().unwrap_or_default().to_owned()),
-        Err(_) => line("pressure (PSI)", Health::Limited, "off: boot with psi=1 to see memory pressure"),
+    match Pressure::read(Path::new("/proc/pressure/memory")) {
+        Some(pressure) => {
+            line("pressure (PSI)", Health::Works, format!("on: {}", PressureLine::from(&pressure).clause()))
+        }
+        None => line(
+            "pressure (PSI)",
+            Health::Limited,
+            "off: put psi=1 on the kernel command line and boot anew (the kernel needs CONFIG_PSI)",
+        ),
     }
 }
 

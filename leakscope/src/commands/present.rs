@@ -11,8 +11,8 @@ use crate::monitor::{Finding, Group};
 use crate::process::Identity;
 use crate::report::Printable;
 use crate::report::{
-    Cadence, Candidate, Host, HostVerdict, Hunt, Incident, Kernel, LossLine, Oom, OwnerLine, RateLine,
-    ReportFormat, Service, Style, Suspect, TimelineEntry, Told, checks_table, short_command_line,
+    Cadence, Candidate, Host, HostVerdict, Hunt, Incident, Kernel, LossLine, Oom, OwnerLine, PressureLine,
+    RateLine, ReportFormat, Service, Style, Suspect, TimelineEntry, Told, checks_table, short_command_line,
     write_report,
 };
 use crate::source::HostMemory;
@@ -127,12 +127,9 @@ pub fn result(hunt: &Hunt, hunted: &Hunted, json: bool, ui: &Ui) -> anyhow::Resu
         }
     }
     for service in &hunt.services {
-        let name = short_command_line(&service.cmdline, &service.comm);
         let confirmed = if service.confirmed { "confirmed" } else { "not confirmed" };
-        let (workers, parent, verdict) = (service.processes, service.parent_pid, service.verdict.name());
-        text.push_str(&format!(
-            "{workers} workers of parent {parent} ({name}) together {verdict}, {confirmed}\n"
-        ));
+        let verdict = service.verdict.name();
+        text.push_str(&format!("{} together {verdict}, {confirmed}\n", service.title()));
         for reason in &service.reasons {
             text.push_str(&format!("  {reason}\n"));
         }
@@ -176,6 +173,7 @@ fn hunt(hunted: &Hunted) -> Hunt {
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
         memory_total_bytes: hunted.host_before.total,
         memory_available_bytes: hunted.host_before.available,
+        pressure: host_memory(hunted).pressure.as_ref().map(PressureLine::from),
     };
     Hunt {
         started_at: hunted.started,
@@ -192,7 +190,8 @@ fn hunt(hunted: &Hunted) -> Hunt {
     }
 }
 
-fn service(group: &Group) -> Service {
+/// What is shown of a service.
+pub(super) fn service(group: &Group) -> Service {
     let Group { first, verdict, .. } = group;
     Service {
         cmdline: first.cmdline.clone(),
@@ -221,6 +220,7 @@ fn suspect(finding: &Finding) -> Suspect {
             .map(|found| Cadence { period: found.period, bytes: found.bytes.map(Bytes) }),
         cadence_unknown: finding.cadence.err().map(str::to_owned),
         oom: finding.oom.as_ref().map(Oom::from),
+        pressure: finding.pressure.as_ref().map(PressureLine::from),
         kernel: finding
             .kernel
             .as_ref()

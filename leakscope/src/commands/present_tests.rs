@@ -40,6 +40,7 @@ fn finding() -> Finding {
         explained: None,
         cadence: Err("too few page faults seen"),
         oom: None,
+        pressure: None,
         suspected_after: None,
         confirmed_after: None,
         first: Some(Bytes(4_000)),

@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::Interrupt;
 use crate::monitor::{Monitor, Tick};
 use crate::process::Directory;
-use crate::report::{LossLine, SelfCost, Style, WatchLine, WatchProcess};
+use crate::report::{LossLine, PressureLine, SelfCost, Service, Style, WatchLine, WatchProcess};
 use crate::source::{Source, SourceKind};
 use crate::ui::Ui;
 use crate::units::{Bytes, Moment, ProcKey};
@@ -29,8 +29,8 @@ pub struct Options {
 /// Rows of a table that goes to no terminal.
 const ROWS_WITHOUT_TERMINAL: usize = 20;
 
-/// Lines of the screen that are no rows of the ranking: the status line, the titles, the footer, the cursor's.
-const OTHER_LINES: usize = 4;
+/// Lines of the screen that are no rows of the ranking: the status line, the titles, the two of the footer, the cursor's.
+const OTHER_LINES: usize = 5;
 
 /// Shows the ranking until the time is up, the reader is gone, or somebody interrupts: `interrupt` is older than the
 /// source, so that a Ctrl-C while that was opened counts as well.
@@ -78,13 +78,16 @@ fn line<S: Source, D: Directory>(
     ui: &Ui,
     faults: &mut FaultRates,
 ) -> anyhow::Result<WatchLine> {
+    let services: Vec<Service> =
+        monitor.groups_by_concern().into_iter().map(super::present::service).collect();
     let mut keys = monitor.keys_by_growth();
     let rates = faults.advance(monitor, tick.at);
     keys.truncate(match (options.limit, options.json) {
         (Some(limit), _) => limit,
         (None, true) => usize::MAX,
         (None, false) => {
-            ui.rows().map_or(ROWS_WITHOUT_TERMINAL, |rows| rows.saturating_sub(OTHER_LINES).max(1))
+            let others = OTHER_LINES + WatchLine::lines_of_services(services.len());
+            ui.rows().map_or(ROWS_WITHOUT_TERMINAL, |rows| rows.saturating_sub(others).max(1))
         }
     });
     let mut processes = Vec::with_capacity(keys.len());
@@ -104,7 +107,9 @@ fn line<S: Source, D: Directory>(
     own.syscalls_traced = (monitor.source_kind() == SourceKind::Ebpf).then(|| monitor.inspected_for());
     let lost = monitor.lost();
     let (lost_events, lost) = (lost.total(), LossLine::of(lost));
-    Ok(WatchLine { at: tick.wall, lost_events, lost, own, processes })
+    let pressure =
+        monitor.now().and_then(|(.., host)| host.pressure).map(|pressure| PressureLine::from(&pressure));
+    Ok(WatchLine { at: tick.wall, lost_events, lost, pressure, own, processes, services })
 }
 
 fn show<S: Source, D: Directory>(
@@ -130,12 +135,20 @@ fn show<S: Source, D: Directory>(
     let share = share.map_or_else(String::new, |share| format!("{:.1} % of a core, ", 100.0 * share));
     let footer =
         format!("lost events {}; leakscope itself: {share}{} RSS", line.lost_events, line.own.rss_bytes);
+    let pressure = line.pressure.map_or_else(
+        || "memory pressure: not counted by this kernel (leakscope doctor says how to turn it on)".to_owned(),
+        |PressureLine { some, full }| {
+            format!("memory pressure, last 10 s: {:.2} % some, {:.2} % full", some.avg10, full.avg10)
+        },
+    );
     let clear = if ui.rows().is_some() { "\x1b[H\x1b[2J" } else { "" };
     let gap = if ui.rows().is_some() { "" } else { "\n" };
     ui.out(&format!(
-        "{clear}{}\n{}{}\n{gap}",
+        "{clear}{}\n{}{}{}\n{}\n{gap}",
         crate::report::cut(&status, style.width),
         line.to_table().to_text(style),
+        line.services_text(style),
+        crate::report::cut(&pressure, style.width),
         crate::report::cut(&footer, style.width),
     ));
     Ok(())

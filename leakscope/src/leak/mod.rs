@@ -22,7 +22,7 @@ mod tests;
 
 pub use cadence::{Cadence, FaultStep, cadence};
 pub use detector::Detector;
-pub use oom::{Limit, Room, TimeToOom, time_to_oom};
+pub use oom::{Demand, Limit, Room, TimeToOom, tightest, time_to_oom};
 pub use verdict::{Evidence, Rate, State, Verdict};
 
 use std::time::Duration;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Monitor, Point};
 use crate::leak::{Cadence, Memory, TimeToOom, Verdict};
-use crate::process::{Directory, Identity};
+use crate::process::{Directory, Identity, Pressure};
 use crate::source::{HostMemory, KernelCounts, Source};
 use crate::units::{Bytes, Moment, ProcKey};
 
@@ -35,6 +35,8 @@ pub struct Finding {
     pub cadence: Result<Cadence, &'static str>,
     /// When it would reach which limit.
     pub oom: Option<TimeToOom>,
+    /// How the tasks of its own cgroup waited for memory.
+    pub pressure: Option<Pressure>,
     /// How long after the first batch it was suspected.
     pub suspected_after: Option<Duration>,
     /// How long after the first batch its leak was confirmed.
@@ -55,6 +57,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         let identity = self.identity(key)?.clone();
         let (began, ..) = self.began?;
         let (at, wall, host) = self.now?;
+        let pressure = self.directory.pressure(&identity);
         let tracked = self.processes.get(&key)?;
         let page = Bytes(rustix::param::page_size() as u64);
         Some(Finding {
@@ -69,6 +72,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             explained: tracked.explained(page, counters_lag(page)),
             cadence: tracked.cadence(),
             oom: self.time_to_oom(key),
+            pressure,
             suspected_after: tracked.suspected_at.map(|at| at.since(began)),
             confirmed_after: tracked.confirmed_at.map(|at| at.since(began)),
             first: tracked.first,

@@ -1,5 +1,8 @@
 //! The monitor on scripted batches: no kernel, no /proc, no clock.
 
+mod rooms;
+mod services;
+
 use std::collections::VecDeque;
 
 use super::*;
@@ -48,9 +51,20 @@ impl Directory for Everybody {
         (key.pid.0 <= 9000).then_some(identity)
     }
 
-    fn room(&mut self, identity: &Identity, _: &Host, _: Moment) -> Room {
-        let limit = Limit::Cgroup(if identity.key.pid.0 < 100 { "/shared" } else { "/own" }.to_owned());
-        Room { limit, size: Bytes(1_000_000_000), left: Bytes(600_000_000) }
+    /// Below 100 they share a cgroup, from 500 to 600 each has one of its own within a larger one.
+    fn rooms(&mut self, identity: &Identity, _: &Host, _: Moment) -> Option<Vec<Room>> {
+        let room = |path: &str, left: u64| Room {
+            limit: Limit::Cgroup(path.to_owned()),
+            size: Bytes(1_000_000_000),
+            left: Bytes(left),
+        };
+        Some(match identity.key.pid.0 {
+            ..100 => vec![room("/shared", 600_000_000)],
+            pid @ 500..600 => {
+                vec![room(&format!("/outer/{pid}"), 100_000_000), room("/outer", 400_000_000)]
+            }
+            _ => vec![room("/own", 600_000_000)],
+        })
     }
 }
 
@@ -157,6 +171,28 @@ async fn an_exit_is_remembered_with_its_status_and_the_process_is_not() {
     assert_eq!(monitor.exit_of(leaver), Some(status));
     assert_eq!(monitor.exit_of(key(42, 2000)), None);
     assert_eq!(monitor.processes().count(), 0);
+}
+
+#[tokio::test]
+async fn what_is_read_of_a_process_on_its_way_out_is_no_part_of_its_past() {
+    let leaver = key(42, 1000);
+    let mut batches: Vec<Batch> =
+        (0..100).map(|tick| batch(tick, vec![growing(leaver, tick)], Vec::new())).collect();
+    let exit = Event::Exit { key: leaver, status: None };
+    batches.push(batch(100, vec![reading(leaver, 4_000_000, 0)], vec![exit]));
+    let mut monitor = monitor(batches, config());
+    let (mut transitions, mut ended) = (Vec::new(), Vec::new());
+    while let Some(tick) = monitor.step().await.unwrap() {
+        transitions.extend(tick.transitions);
+        ended.extend(tick.ended);
+    }
+    let [(key, tracked)] = &ended[..] else { panic!("it ended once") };
+    assert_eq!((*key, monitor.processes().count()), (leaver, 0), "and is not met again");
+    assert!(transitions.last().is_some_and(|last| last.confirmed), "{transitions:?}");
+    assert!(tracked.verdict.confirmed);
+    assert_eq!(tracked.history().last().unwrap().memory, growing(leaver, 99).memory);
+    let footprints: Vec<Bytes> = tracked.history().map(|point| point.memory.footprint()).collect();
+    assert!(footprints.is_sorted(), "{footprints:?}");
 }
 
 #[tokio::test]
@@ -267,6 +303,50 @@ async fn processes_that_grow_under_one_limit_share_its_room() {
     let eta = |key| monitor.time_to_oom(key).unwrap().eta.as_secs_f64();
     assert!((eta(one) / eta(apart) - 0.5).abs() < 0.05, "{} against {}", eta(one), eta(apart));
     assert!((eta(one) / eta(other) - 1.0).abs() < 0.05);
+}
+
+/// `count` processes grow in cgroups of their own, each with 100 MB left, within one that leaves 400 MB.
+async fn grown_in_a_larger_cgroup(count: u32) -> (Monitor<Script, Everybody>, Vec<ProcKey>) {
+    let keys: Vec<ProcKey> = (500..500 + count).map(|pid| key(pid, 1)).collect();
+    let readings = |tick| keys.iter().map(|key| growing(*key, tick)).collect();
+    let batches = (0..100).map(|tick| batch(tick, readings(tick), Vec::new())).collect();
+    let mut monitor = monitor(batches, config());
+    play(&mut monitor).await;
+    (monitor, keys)
+}
+
+#[tokio::test]
+async fn of_all_limits_above_the_one_that_is_reached_first_is_told_whichever_leaves_more() {
+    for (count, limit, left) in
+        [(1, "/outer/500", 100e6), (3, "/outer/500", 100e6), (10, "/outer", 400e6 / 10.0)]
+    {
+        let (monitor, keys) = grown_in_a_larger_cgroup(count).await;
+        let oom = monitor.time_to_oom(keys[0]).unwrap();
+        assert_eq!(oom.room.limit, Limit::Cgroup(limit.to_owned()), "{count} that grow");
+        assert_eq!(oom.demand.growers, if limit == "/outer" { 10 } else { 1 });
+        let eta = oom.eta.as_secs_f64();
+        assert!((eta / (left / 204_800.0) - 1.0).abs() < 0.1, "{count} that grow: {eta} s");
+        assert!(oom.low <= oom.eta && oom.high.is_some_and(|high| high >= oom.eta), "{oom:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_grows_no_more_takes_no_share_and_the_hosts_memory_is_shared_by_all() {
+    let (fast, quiet) = (key(42, 1), key(9001, 1));
+    // The one whose cgroup nobody knows grows by 500 MB/s for five seconds and then stays.
+    let batches = (0..400)
+        .map(|tick: u64| {
+            let other = reading(quiet, 20_000_000 + tick.min(20) * 125_000_000, tick);
+            batch(tick, vec![growing(fast, tick), other], Vec::new())
+        })
+        .collect();
+    let mut monitor = monitor(batches, config());
+    let mut limits = Vec::new();
+    while monitor.step().await.unwrap().is_some() {
+        limits.extend(monitor.time_to_oom(fast).map(|oom| (oom.room.limit, oom.demand.growers)));
+    }
+    assert!(limits.contains(&(Limit::Host, 2)), "{limits:?}");
+    assert_eq!(limits.last(), Some(&(Limit::Cgroup("/shared".to_owned()), 1)), "{limits:?}");
 }
 
 #[tokio::test]

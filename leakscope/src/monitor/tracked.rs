@@ -19,8 +19,8 @@ pub struct Tracked {
     pub identity: Option<Identity>,
     /// What is thought of it.
     pub verdict: Verdict,
-    /// The tightest limit above it, read while it grows.
-    pub room: Option<Room>,
+    /// The limits above it, the innermost first and the host's last; read while it grows, and empty until then.
+    pub rooms: Vec<Room>,
     /// When it was first suspected, since it last was not.
     pub suspected_at: Option<Moment>,
     /// When its leak was confirmed.
@@ -52,7 +52,7 @@ impl Tracked {
         Self {
             identity: None,
             verdict: Verdict::learning(),
-            room: None,
+            rooms: Vec::new(),
             suspected_at: None,
             confirmed_at: None,
             samples: 0,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::{Host, Identity, Limits, Pidfiles, ProcRoot};
+use super::{Host, Identity, Limits, Pidfiles, Pressure, ProcRoot};
 use crate::leak::Room;
 use crate::units::{Moment, ProcKey};
 
@@ -12,13 +12,14 @@ pub trait Directory {
     /// Who the process is; `None` when it is gone, or its pid is somebody else's by now.
     fn identify(&mut self, key: ProcKey) -> Option<Identity>;
 
-    /// The tightest limit above a process at `at`.
-    fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room;
+    /// The limits of the cgroups above a process at `at`, the innermost first; the host's own is above all of them and is
+    /// not told. `None` where they cannot be read, as when the process is just gone.
+    fn rooms(&mut self, identity: &Identity, host: &Host, at: Moment) -> Option<Vec<Room>>;
 
-    /// The same; `None` where the limits above it cannot be read, as when it is just gone, and [`Self::room`] falls back
-    /// to the host's own.
-    fn room_if_known(&mut self, identity: &Identity, host: &Host, at: Moment) -> Option<Room> {
-        Some(self.room(identity, host, at))
+    /// How the tasks of the process's own cgroup wait for memory. `None` where that is not known: it is counted for cgroups
+    /// of version 2 only, and recordings do not keep it.
+    fn pressure(&mut self, _identity: &Identity) -> Option<Pressure> {
+        None
     }
 
     /// Looks again at what is read once for all processes: pid files that were written since are found. Nothing to do
@@ -77,17 +78,18 @@ impl Directory for LiveDirectory {
         self.pidfiles.scan();
     }
 
-    fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room {
-        self.room_if_known(identity, host, at).unwrap_or_else(|| host.room())
-    }
-
-    fn room_if_known(&mut self, identity: &Identity, host: &Host, at: Moment) -> Option<Room> {
-        let Some(limits) = &mut self.limits else { return Some(host.room()) };
+    fn rooms(&mut self, identity: &Identity, host: &Host, at: Moment) -> Option<Vec<Room>> {
+        let Some(limits) = &mut self.limits else { return Some(Vec::new()) };
         if self.round != Some(at) {
             limits.new_round();
             self.round = Some(at);
         }
-        limits.room(&self.root, identity.key.pid, host).ok()
+        limits.rooms(&self.root, identity.key.pid, host).ok()
+    }
+
+    fn pressure(&mut self, identity: &Identity) -> Option<Pressure> {
+        let membership = self.root.membership(identity.key.pid).ok()?;
+        Pressure::read(&self.limits.as_ref()?.unified(&membership)?.join("memory.pressure"))
     }
 }
 

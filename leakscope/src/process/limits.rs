@@ -1,9 +1,10 @@
-//! How much more a process may take: the tightest limit of every cgroup above it, and the host.
+//! How much more a process may take: under the limit of every cgroup above it, and under the host's.
 //!
 //! Page cache on the file lists is not counted as used: reclaim drops it before it kills. (It is `inactive_file` and
 //! `active_file`; shared memory stands on the anonymous lists and is counted.) `memory.high` counts as a limit: past
 //! it the kernel throttles a process until it hardly runs. Swap that the cgroup may still use counts as room.
-//! Start reading at [`Limits::room`].
+//! Which limit is reached first depends on who else grows under it, which is the monitor's to know. Start reading at
+//! [`Limits::rooms`].
 
 use std::collections::HashMap;
 use std::io;
@@ -21,6 +22,8 @@ use crate::units::{Bytes, Pid};
 const UNLIMITED: u64 = 1 << 62;
 /// More mounts of cgroup hierarchies than this are not looked at.
 const MAX_MOUNTS: usize = 64;
+/// More limits than this above one process are not told: of those the innermost, and cgroups are seldom ten deep.
+pub(crate) const MAX_LEVELS: usize = 32;
 
 /// The host's memory, as far as limits go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,23 +99,23 @@ impl Limits {
         self.round.clear();
     }
 
-    /// The tightest limit above a process.
+    /// The limits of the cgroups above a process, the innermost first. An outer one that leaves more is told as well:
+    /// many that grow may share it.
     ///
     /// # Errors
     /// When the process's cgroups cannot be read ([`super::vanished`] when it is gone).
-    pub fn room(&mut self, proc: &ProcRoot, pid: Pid, host: &Host) -> io::Result<Room> {
-        Ok(self.room_in(&proc.membership(pid)?, host))
+    pub fn rooms(&mut self, proc: &ProcRoot, pid: Pid, host: &Host) -> io::Result<Vec<Room>> {
+        Ok(self.rooms_in(&proc.membership(pid)?, host))
     }
 
-    /// The tightest limit above a place in the hierarchies. Limits that cannot be seen from here, as from within a
-    /// container, are not known.
-    pub fn room_in(&mut self, membership: &Membership, host: &Host) -> Room {
-        let mut tightest = host.room();
+    /// The limits above a place in the hierarchies. Those that cannot be seen from here, as from within a container, are
+    /// not known.
+    pub fn rooms_in(&mut self, membership: &Membership, host: &Host) -> Vec<Room> {
+        let mut rooms = Vec::new();
         let Some((version, path, directories)) = self.directories(membership) else {
-            return tightest;
+            return rooms;
         };
         let mut path = Path::new(path);
-        // From the innermost outwards: of two limits with equal room the outer one is no news.
         let mut innermost = true;
         for directory in directories {
             let level = *self
@@ -120,19 +123,31 @@ impl Limits {
                 .entry((directory, innermost))
                 .or_insert_with_key(|(directory, innermost)| level(version, directory, host, *innermost));
             innermost = false;
-            if let Some(level) = level.filter(|level| level.left < tightest.left) {
-                let limit = Limit::Cgroup(path.display().to_string());
-                tightest = Room { limit, size: level.size, left: level.left };
+            if let Some(Level { size, left }) = level {
+                rooms.push(Room { limit: Limit::Cgroup(path.display().to_string()), size, left });
+            }
+            if rooms.len() == MAX_LEVELS {
+                break;
             }
             path = path.parent().unwrap_or(path);
         }
-        tightest
+        rooms
     }
 
     /// The directory of a process's own cgroup, in the hierarchy that counts its memory. It stays when the process
     /// is gone.
     pub fn directory(&self, membership: &Membership) -> Option<PathBuf> {
         self.directories(membership)?.2.into_iter().next()
+    }
+
+    /// The directory of a process's own cgroup of version 2, whoever counts its memory; `None` for the root, which stands
+    /// for the host.
+    pub fn unified(&self, membership: &Membership) -> Option<PathBuf> {
+        let path = membership.unified.as_deref()?;
+        let mounts = self.mounts.iter().filter(|mount| mount.version == Version::V2);
+        let own = mounts.filter_map(|mount| mount.directories(path)?.into_iter().next());
+        // The root has no type. (Its path does not tell: within a cgroup namespace it may be some container's.)
+        own.into_iter().find(|directory| directory.join("cgroup.type").exists())
     }
 
     /// What a cgroup is charged for, page cache and all; `None` for the root of v2, which is not counted.

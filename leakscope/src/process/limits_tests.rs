@@ -42,10 +42,17 @@ fn v1(fake: &FakeProc, path: &str, limit: u64, usage: u64) {
     fake.write(&format!("v1/{path}/memory.usage_in_bytes"), usage.to_string());
 }
 
-fn room(fake: &FakeProc, cgroups: &str, host: &Host) -> (Limit, u64, u64) {
+/// Every limit above a place, the innermost first and the host's last: size and what is left in MB.
+fn rooms(fake: &FakeProc, cgroups: &str, host: &Host) -> Vec<(Limit, u64, u64)> {
     let mut limits = Limits::discover(&fake.root()).unwrap();
-    let room = limits.room_in(&Membership::parse(cgroups.as_bytes()), host);
-    (room.limit, room.size.0 / MB, room.left.0 / MB)
+    let mut rooms = limits.rooms_in(&Membership::parse(cgroups.as_bytes()), host);
+    rooms.push(host.room());
+    rooms.into_iter().map(|room| (room.limit, room.size.0 / MB, room.left.0 / MB)).collect()
+}
+
+/// The one of them that leaves the least.
+fn room(fake: &FakeProc, cgroups: &str, host: &Host) -> (Limit, u64, u64) {
+    rooms(fake, cgroups, host).into_iter().min_by_key(|(.., left)| *left).unwrap()
 }
 
 fn cgroup(path: &str) -> Limit {
@@ -71,6 +78,33 @@ fn the_tightest_of_all_cgroups_above_counts_and_page_cache_is_free() {
     assert_eq!(room(&fake, "0::/a/b\n", &HOST), (cgroup("/a/b"), 200, 130), "of equals the inner");
     v2(&fake, "a/b", &[("max", "199000000"), ("current", "100000000")]);
     assert_eq!(room(&fake, "0::/a/b\n", &HOST), (cgroup("/a/b"), 199, 129));
+}
+
+#[test]
+fn every_limit_above_is_told_from_the_innermost_outwards_whatever_it_leaves() {
+    let fake = tree("/");
+    v2(&fake, "", &[]);
+    v2(&fake, "pods", &[("max", "2000000000"), ("current", "900000000")]);
+    v2(&fake, "pods/a", &[("max", "max"), ("current", "100000000")]);
+    v2(&fake, "pods/a/b", &[("max", "200000000"), ("current", "100000000")]);
+    let all = rooms(&fake, "0::/pods/a/b\n", &HOST);
+    assert_eq!(
+        all,
+        [(cgroup("/pods/a/b"), 200, 130), (cgroup("/pods"), 2000, 1130), (Limit::Host, 8000, 5000)]
+    );
+}
+
+#[test]
+fn of_more_limits_than_are_told_the_innermost_are() {
+    let fake = tree("/");
+    let mut path = "c".to_owned();
+    for level in 0..MAX_LEVELS + 5 {
+        v2(&fake, &path, &[("max", &(1000 * MB + level as u64 * MB).to_string()), ("current", "30000000")]);
+        path += "/c";
+    }
+    let all = rooms(&fake, &format!("0::/{}\n", path.strip_suffix("/c").unwrap()), &HOST);
+    assert_eq!(all.len(), MAX_LEVELS + 1);
+    assert_eq!(all[0].1, 1000 + MAX_LEVELS as u64 + 4);
 }
 
 #[test]
@@ -164,13 +198,26 @@ fn a_cgroup_is_read_once_in_a_round() {
     v2(&fake, "a", &[("max", "500000000"), ("current", "400000000")]);
     let membership = Membership::parse(b"0::/a\n");
     let mut limits = Limits::discover(&fake.root()).unwrap();
-    let before = limits.room_in(&membership, &HOST);
+    let before = limits.rooms_in(&membership, &HOST);
     v2(&fake, "a", &[("current", "450000000")]);
-    assert_eq!(limits.room_in(&membership, &HOST), before);
+    assert_eq!(limits.rooms_in(&membership, &HOST), before);
     limits.new_round();
-    assert_eq!(limits.room_in(&membership, &HOST).left, Bytes(80 * MB));
+    assert_eq!(limits.rooms_in(&membership, &HOST)[0].left, Bytes(80 * MB));
     let directory = limits.directory(&membership).unwrap();
     assert_eq!(Limits::usage(&directory), Some(Bytes(450 * MB)));
+}
+
+#[test]
+fn pressure_is_that_of_the_own_version_2_cgroup_and_never_of_the_root() {
+    let fake = tree("/");
+    fake.write("v2/memory.pressure", "");
+    fake.write("v2/a/cgroup.type", "domain\n");
+    v1(&fake, "a", 500 * MB, 400 * MB);
+    let limits = Limits::discover(&fake.root()).unwrap();
+    let of = |cgroups: &str| limits.unified(&Membership::parse(cgroups.as_bytes()));
+    assert_eq!(of("4:memory:/a\n0::/a\n"), Some(fake.path("v2/a")));
+    assert_eq!(of("4:memory:/a\n0::/\n"), None);
+    assert_eq!(of("0::/gone\n"), None);
 }
 
 /// A process in a cgroup of its own, both gone when this is dropped.
@@ -203,7 +250,7 @@ fn a_limit_of_a_real_cgroup_is_found_above_a_real_process() {
     let limited = Limited { child, directory };
     std::fs::write(limited.directory.join("memory.limit_in_bytes"), "67108864").unwrap();
     std::fs::write(limited.directory.join("cgroup.procs"), limited.child.id().to_string()).unwrap();
-    let room = limits.room(&proc, Pid(limited.child.id()), &HOST).unwrap();
+    let room = limits.rooms(&proc, Pid(limited.child.id()), &HOST).unwrap().swap_remove(0);
     let path = proc.membership(Pid(limited.child.id())).unwrap().memory.unwrap();
     assert!(path.ends_with(limited.directory.file_name().unwrap().to_str().unwrap()));
     assert_eq!((room.limit, room.size), (Limit::Cgroup(path), Bytes(67_108_864)));

@@ -9,6 +9,7 @@ mod identity;
 mod limits;
 mod owner;
 mod pidfile;
+mod pressure;
 mod read;
 mod select;
 #[cfg(test)]
@@ -18,7 +19,9 @@ mod users;
 pub use cgroup::Membership;
 pub use directory::{Directory, LiveDirectory};
 pub use identity::{Difference, Exe, Identity, Owner};
+pub(crate) use limits::MAX_LEVELS;
 pub use limits::{Host, Limits};
 pub use pidfile::{PidfileError, PidfileProblem, Pidfiles, pidfile_process, read_pidfile};
+pub use pressure::{Pressure, Share, Stalls};
 pub use read::{ProcRoot, vanished};
 pub use select::{Selector, UnknownUser};

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::hunt::{HostVerdict, RateLine};
 use super::json;
 use super::printable::{Printable, command_line};
+use super::service::Service;
 use super::table::cut;
 use crate::leak::{Rate, State};
 use crate::units::{Pid, Ticks};
@@ -27,10 +28,12 @@ pub struct Analysis {
     pub verdict: HostVerdict,
     /// The series, in the order in which they begin.
     pub series: Vec<SeriesReport>,
+    /// Services whose workers grow together, or once did like a leak; only recordings say whose worker a process is.
+    pub services: Vec<ServiceReport>,
     /// Rows that made no sense and were left out.
     pub ignored: u64,
     /// Processes that ended, beyond those that are listed: the first 10,000 that were never suspects, and the first 10,000
-    /// that were.
+    /// that were. Services beyond the first 10,000 count as well.
     pub left_out: u64,
 }
 
@@ -64,6 +67,22 @@ pub struct SeriesReport {
     /// Why, one clause each, the weightiest first.
     pub reasons: Vec<String>,
     /// Each change of the verdict.
+    pub transitions: Vec<TransitionLine>,
+    /// Further changes, when there were too many.
+    pub transitions_left_out: u64,
+}
+
+/// One service, with the fields that `hunt --json` has for it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServiceReport {
+    /// The recording.
+    pub file: String,
+    /// The service as it was last known.
+    #[serde(flatten)]
+    pub service: Service,
+    /// Whether no worker of it lived any more: what has ended leaks no longer.
+    pub ended: bool,
+    /// Each change of the verdict on the sum of its workers.
     pub transitions: Vec<TransitionLine>,
     /// Further changes, when there were too many.
     pub transitions_left_out: u64,
@@ -106,6 +125,9 @@ impl Analysis {
     /// The same for people: what grows, or ever grew, with its transitions; the rest counted.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
+        for service in &self.services {
+            service.write(&mut text);
+        }
         let few = self.series.len() <= FEW;
         let mut quiet = 0;
         for series in &self.series {
@@ -118,14 +140,20 @@ impl Analysis {
         }
         let total = self.series.len() as u64 + self.left_out;
         let leaks = self.series.iter().filter(|series| series.leaks()).count();
+        let together = self.services.iter().filter(|service| service.leaks()).count();
         if quiet > 0 {
             let _ = writeln!(text, "{quiet} other series never grew like a leak");
         }
         if self.left_out > 0 {
             let _ = writeln!(text, "{} more processes had ended and are not listed", self.left_out);
         }
+        let services = match together {
+            0 => String::new(),
+            1 => ", and 1 service whose workers leak together".to_owned(),
+            many => format!(", and {many} services whose workers leak together"),
+        };
         let _ = match self.verdict {
-            HostVerdict::Leak => writeln!(text, "leak: {leaks} of {total} series leak at the end"),
+            HostVerdict::Leak => writeln!(text, "leak: {leaks} of {total} series leak at the end{services}"),
             HostVerdict::Clean => writeln!(text, "clean: none of {total} series leaks at the end"),
         };
         text
@@ -155,26 +183,49 @@ impl SeriesReport {
         let ended = if self.ended { ", has ended" } else { "" };
         let verdict = words(self.verdict, self.confirmed);
         let _ = writeln!(text, "{} {verdict}{ended}; {} samples", self.title(), self.samples);
-        if let Some(rate) = self.rate.rate() {
-            let _ = writeln!(text, "  rate: {} (95 % interval {} to {})", rate.mean, rate.low, rate.high);
-        }
-        for reason in &self.reasons {
-            let _ = writeln!(text, "  {reason}");
-        }
+        write_why(&self.rate, &self.reasons, text);
         if grew {
-            for change in self.transitions.iter().take(SHOWN) {
-                let rate =
-                    change.rate.rate().map_or_else(String::new, |Rate { mean, .. }| format!(", {mean}"));
-                let at = change.at.map_or_else(String::new, |at| format!("{at:.0}  "));
-                let what = words(change.verdict, change.confirmed);
-                let _ = writeln!(text, "  {at}{:>10.2} s  {what}{rate}", change.at_s);
-            }
-            let more = self.transitions.len().saturating_sub(SHOWN) as u64 + self.transitions_left_out;
-            if more > 0 {
-                let _ = writeln!(text, "  and {more} more changes (--json has them)");
-            }
+            write_changes(&self.transitions, self.transitions_left_out, text);
         }
         text.push('\n');
+    }
+}
+
+impl ServiceReport {
+    /// Whether it leaks at the end: a single worker that is left is judged alone.
+    pub fn leaks(&self) -> bool {
+        self.service.confirmed && self.service.processes > 1
+    }
+
+    fn write(&self, text: &mut String) {
+        let ended = if self.ended { ", has ended" } else { "" };
+        let verdict = words(self.service.verdict, self.service.confirmed);
+        let _ = writeln!(text, "{} together {verdict}{ended}", self.service.title());
+        write_why(&self.service.rate, &self.service.reasons, text);
+        write_changes(&self.transitions, self.transitions_left_out, text);
+        text.push('\n');
+    }
+}
+
+fn write_why(rate: &RateLine, reasons: &[String], text: &mut String) {
+    if let Some(rate) = rate.rate() {
+        let _ = writeln!(text, "  rate: {} (95 % interval {} to {})", rate.mean, rate.low, rate.high);
+    }
+    for reason in reasons {
+        let _ = writeln!(text, "  {reason}");
+    }
+}
+
+fn write_changes(transitions: &[TransitionLine], left_out: u64, text: &mut String) {
+    for change in transitions.iter().take(SHOWN) {
+        let rate = change.rate.rate().map_or_else(String::new, |Rate { mean, .. }| format!(", {mean}"));
+        let at = change.at.map_or_else(String::new, |at| format!("{at:.0}  "));
+        let what = words(change.verdict, change.confirmed);
+        let _ = writeln!(text, "  {at}{:>10.2} s  {what}{rate}", change.at_s);
+    }
+    let more = transitions.len().saturating_sub(SHOWN) as u64 + left_out;
+    if more > 0 {
+        let _ = writeln!(text, "  and {more} more changes (--json has them)");
     }
 }
 

@@ -16,6 +16,7 @@ use crate::units::{Bytes, BytesPerSec, Pid, ProcKey, Ticks};
 
 use super::counts::{CallsLine, LossLine, RssLine};
 use super::json;
+use super::pressure::PressureLine;
 use super::service::Service;
 
 /// The whole result of a hunt.
@@ -54,7 +55,7 @@ impl Hunt {
     }
 }
 
-/// The machine that was observed, as it stood when the hunt began.
+/// The machine that was observed, as it stood when the hunt began; its pressure is from later.
 #[derive(Clone, Debug, Serialize)]
 pub struct Host {
     /// Its name.
@@ -65,6 +66,9 @@ pub struct Host {
     pub memory_total_bytes: Bytes,
     /// `MemAvailable` at the start.
     pub memory_available_bytes: Bytes,
+    /// How tasks waited for memory when the first leak was confirmed, or at the end where none was; `None` where the kernel
+    /// does not count that.
+    pub pressure: Option<PressureLine>,
 }
 
 /// What is thought of the host.
@@ -121,6 +125,8 @@ pub struct Suspect {
     pub confirmed_after: Option<Duration>,
     /// When a limit would have been reached.
     pub oom: Option<Oom>,
+    /// How the tasks of its own cgroup waited for memory; `None` where that is not counted.
+    pub pressure: Option<PressureLine>,
     /// What the kernel side counted; `None` with a source that has none.
     pub kernel: Option<Kernel>,
     /// The rhythm of its growth, where it has one.
@@ -154,6 +160,7 @@ impl Suspect {
             suspected_after: None,
             confirmed_after: None,
             oom: None,
+            pressure: None,
             kernel: None,
             cadence: None,
             cadence_unknown: None,
@@ -260,6 +267,10 @@ pub struct Oom {
     pub limit_bytes: Bytes,
     /// What was left under it.
     pub left_bytes: Bytes,
+    /// How many processes grow under it and use it up together, this one included.
+    pub growers: usize,
+    /// How fast they grow together.
+    pub growth_bytes_per_s: BytesPerSec,
     /// Whether it is less than two minutes away.
     pub runaway: bool,
     /// The estimate.
@@ -282,6 +293,8 @@ impl From<&TimeToOom> for Oom {
             },
             limit_bytes: oom.room.size,
             left_bytes: oom.room.left,
+            growers: oom.demand.growers,
+            growth_bytes_per_s: oom.demand.rate.mean,
             runaway: oom.runaway(),
             eta: oom.eta,
             low: oom.low,

@@ -17,6 +17,7 @@ mod hunt;
 mod incident;
 pub mod json;
 mod markdown;
+mod pressure;
 mod printable;
 mod service;
 mod svg;
@@ -28,7 +29,7 @@ mod text;
 mod watch;
 mod write;
 
-pub use analysis::{Analysis, SeriesReport, TransitionLine};
+pub use analysis::{Analysis, SeriesReport, ServiceReport, TransitionLine};
 pub use chart::{Available, Beside, Ceiling, Chart, Curve, Ending, Trend};
 pub use compose::compose;
 pub use counts::{CallLine, CallsLine, FlowLine, LossLine, RemapLine, RssLine};
@@ -41,8 +42,9 @@ pub use hunt::{
 };
 pub use incident::{Candidate, Incident, Lookalike, OomChoice, Story, TimelineEntry, Told};
 pub use markdown::to_markdown;
+pub use pressure::{PressureLine, StallLine};
 pub use printable::{Line, Printable, Span, command_line, short_command_line};
-pub use service::Service;
+pub use service::{Service, services_table};
 pub use table::{Cell, Column, Fit, Mark, Style, Table, cut};
 pub use tables::{DoctorLine, Health, candidates_table, checks_table, doctor_table};
 pub use text::to_text;

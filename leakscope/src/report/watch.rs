@@ -10,8 +10,10 @@ use super::counts::LossLine;
 use super::duration::span;
 use super::hunt::{MemoryLine, RateLine};
 use super::json;
+use super::pressure::PressureLine;
 use super::printable::{Line, short_command_line};
-use super::table::{Cell, Column, Fit, Mark, Table};
+use super::service::{Service, services_table};
+use super::table::{Cell, Column, Fit, Mark, Style, Table, cut};
 use crate::leak::{Memory, State, Verdict};
 use crate::process::Identity;
 use crate::units::{Bytes, BytesPerSec, Pid, Ticks};
@@ -26,12 +28,19 @@ pub struct WatchLine {
     pub lost_events: u64,
     /// The same by cause.
     pub lost: Vec<LossLine>,
+    /// How tasks of the host wait for memory; `None` where the kernel does not count that.
+    pub pressure: Option<PressureLine>,
     /// What leakscope itself took.
     #[serde(rename = "self")]
     pub own: SelfCost,
     /// The processes, the fastest growing first.
     pub processes: Vec<WatchProcess>,
+    /// Services whose workers grow together and none of which is told alone, the one of most concern first.
+    pub services: Vec<Service>,
 }
+
+/// Services that the table names.
+const SERVICES_SHOWN: usize = 5;
 
 impl WatchLine {
     /// The line, with its line break.
@@ -42,6 +51,29 @@ impl WatchLine {
     /// The table, in the order of [`Self::processes`].
     pub fn to_table(&self) -> Table {
         Table { columns: COLUMNS.to_vec(), rows: self.processes.iter().map(row).collect(), rule: false }
+    }
+
+    /// How many lines so many services take below the table.
+    pub fn lines_of_services(services: usize) -> usize {
+        const BLANK_AND_TITLES: usize = 2;
+        match services {
+            0 => 0,
+            few if few <= SERVICES_SHOWN => BLANK_AND_TITLES + few,
+            _ => BLANK_AND_TITLES + SERVICES_SHOWN + 1,
+        }
+    }
+
+    /// What stands below the table where a service grows, and nothing where none does.
+    pub fn services_text(&self, style: Style) -> String {
+        if self.services.is_empty() {
+            return String::new();
+        }
+        let shown = &self.services[..self.services.len().min(SERVICES_SHOWN)];
+        let more = match self.services.len() - shown.len() {
+            0 => String::new(),
+            more => format!("{}\n", cut(&format!("and {more} more (--json has them)"), style.width)),
+        };
+        format!("\n{}{more}", services_table(shown).to_text(style))
     }
 }
 
@@ -146,6 +178,6 @@ fn row(process: &WatchProcess) -> Vec<Cell> {
 }
 
 /// A rate in a ranking shows its direction.
-fn signed(rate: BytesPerSec) -> String {
+pub(super) fn signed(rate: BytesPerSec) -> String {
     if rate.0 > 0.0 { format!("+{rate}") } else { rate.to_string() }
 }

@@ -1,7 +1,7 @@
 //! What the live sources ask the host for: the time, and its memory.
 //!
 //! The clock of a batch is `CLOCK_BOOTTIME`, the one that process start times are in. /proc/meminfo is read at most once
-//! a second: it is summed over all CPUs and zones at each read.
+//! a second, and /proc/pressure/memory with it: both are summed over all CPUs at each read.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -14,6 +14,7 @@ use procfs::{FromBufRead as _, Meminfo};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::HostMemory;
+use crate::process::Pressure;
 use crate::units::{Bytes, Moment};
 
 const MEMINFO_PERIOD: Duration = Duration::from_secs(1);
@@ -23,6 +24,8 @@ const MEMINFO_PERIOD: Duration = Duration::from_secs(1);
 pub(super) struct Host {
     meminfo: PathBuf,
     file: Option<File>,
+    /// `None` where the kernel does not count pressure, which is decided when it is booted.
+    pressure: Option<File>,
     memory: Option<(Moment, HostMemory)>,
 }
 
@@ -33,7 +36,8 @@ impl Host {
     }
 
     pub(super) fn new(proc_root: &Path) -> Self {
-        Self { meminfo: proc_root.join("meminfo"), file: None, memory: None }
+        let pressure = File::open(proc_root.join("pressure/memory")).ok();
+        Self { meminfo: proc_root.join("meminfo"), file: None, pressure, memory: None }
     }
 
     /// The host's memory, at most [`MEMINFO_PERIOD`] old at the moment `now`.
@@ -51,6 +55,7 @@ impl Host {
             swap_total: Bytes(info.swap_total),
             swap_free: Bytes(info.swap_free),
             shmem: Bytes(info.shmem.unwrap_or(0)),
+            pressure: self.pressure.as_ref().and_then(Pressure::read_again),
         };
         self.memory = Some((now, memory));
         Ok(memory)

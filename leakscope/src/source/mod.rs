@@ -27,6 +27,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::leak::{FaultStep, Memory};
+use crate::process::Pressure;
 use crate::units::{Bytes, Moment, Pid, ProcKey};
 
 /// What was observed since the batch before.
@@ -182,6 +183,8 @@ pub struct HostMemory {
     pub swap_free: Bytes,
     /// `Shmem`.
     pub shmem: Bytes,
+    /// How tasks wait for memory; `None` where the kernel does not count that, and in a recording, which does not keep it.
+    pub pressure: Option<Pressure>,
 }
 
 /// What was not seen, per cause, since the source was opened.

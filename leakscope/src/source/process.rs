@@ -28,6 +28,9 @@ pub(super) enum Seen {
     WithoutMemory,
     /// It has ended, and only its parent has not asked how yet.
     Zombie,
+    /// It is bound to end, and what it still holds says nothing about it: it runs no more, and the kernel may be taking
+    /// its pages away already.
+    Ending(ProcKey),
     /// It is there.
     Here(Glance),
 }
@@ -40,6 +43,11 @@ pub(super) struct Glance {
     /// Where its program and its stack begin: both change with an exec. `None` where they may not be read.
     pub(super) image: Option<(u64, u64)>,
 }
+
+/// `PF_EXITING` of the flags in `/proc/PID/stat` (linux/sched.h): from before the address space is given up on.
+const PF_EXITING: u32 = 0x4;
+/// SIGKILL among pending signals.
+const KILLED: u64 = 1 << (9 - 1);
 
 /// A process' files are shorter than this, but for one with hundreds of groups or CPUs.
 const ENOUGH: usize = 4096;
@@ -91,6 +99,10 @@ fn look_at(path: &Path, pid: Pid) -> Result<Seen, ProcError> {
     };
     read_file(&folder, path, "stat", &mut text)?;
     let stat = Stat::from_read(&*text)?;
+    let key = ProcKey { pid, start: Ticks(stat.starttime) };
+    if is_ending(&status, image_of.as_ref().unwrap_or(&stat)) {
+        return Ok(Seen::Ending(key));
+    }
     let memory = Memory {
         anon: Bytes::from_kib(anon),
         file: Bytes::from_kib(file),
@@ -101,7 +113,17 @@ fn look_at(path: &Path, pid: Pid) -> Result<Seen, ProcError> {
     // 0 and 1 stand for "you may not know".
     let of = image_of.as_ref().unwrap_or(&stat);
     let image = (of.startstack > 1).then_some((of.startcode, of.startstack));
-    Ok(Seen::Here(Glance { key: ProcKey { pid, start: Ticks(stat.starttime) }, memory, image }))
+    Ok(Seen::Here(Glance { key, memory, image }))
+}
+
+/// Whether a thread that had memory a moment ago is on its way out. An exit gives the address space up at once (`exit_mm`
+/// in kernel/exit.c), and half of it is never seen; but the OOM reaper and `process_mrelease(2)` take pages from a process
+/// that was killed and has not come so far. Every thread of a killed process has SIGKILL pending until it runs again, and
+/// user code runs no more.
+fn is_ending(status: &Status, stat: &Stat) -> bool {
+    (status.sigpnd | status.shdpnd) & KILLED != 0
+        || stat.flags & PF_EXITING != 0
+        || matches!(stat.state, 'Z' | 'X')
 }
 
 /// The parser wants UTF-8, and a process may call itself anything.
@@ -220,6 +242,46 @@ mod tests {
         }
         let Seen::Here(glance) = ProcRoot::new(root.path()).look(Pid(7)) else { panic!("it is hidden") };
         assert!(glance.memory.anon > Bytes::ZERO && glance.image.is_some());
+    }
+
+    #[test]
+    fn what_a_process_holds_that_is_killed_or_exits_is_not_told() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("7");
+        std::fs::create_dir(&folder).unwrap();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let look = |status: &str, stat: &str| {
+            std::fs::write(folder.join("status"), status).unwrap();
+            std::fs::write(folder.join("stat"), stat).unwrap();
+            ProcRoot::new(root.path()).look(Pid(7))
+        };
+        let with = |field: &str, value: &str| -> String {
+            let line = |line: &str| match line.split_once(':') {
+                Some((name, _)) if name == field => format!("{field}:\t{value}\n"),
+                _ => format!("{line}\n"),
+            };
+            status.lines().map(line).collect()
+        };
+        let (name, rest) = stat.rsplit_once(") ").unwrap();
+        // The state, the 3rd field of proc(5), and the flags, the 9th.
+        let with_stat = |state: &str, added: u32| {
+            let mut fields: Vec<String> = rest.split_whitespace().map(str::to_owned).collect();
+            fields[0] = state.to_owned();
+            fields[6] = (fields[6].parse::<u32>().unwrap() | added).to_string();
+            format!("{name}) {}", fields.join(" "))
+        };
+        assert!(matches!(look(&status, &stat), Seen::Here(_)));
+        // SIGTERM may be pending for as long as it is blocked: that is no end.
+        assert!(matches!(look(&with("ShdPnd", "0000000000004000"), &stat), Seen::Here(_)));
+        for field in ["SigPnd", "ShdPnd"] {
+            let seen = look(&with(field, "0000000000000100"), &stat);
+            assert!(matches!(seen, Seen::Ending(key) if key.pid == Pid(7)), "{field}: {seen:?}");
+        }
+        for (state, flags) in [("Z", 0), ("X", 0), ("R", PF_EXITING)] {
+            let seen = look(&status, &with_stat(state, flags));
+            assert!(matches!(seen, Seen::Ending(_)), "{state} {flags}: {seen:?}");
+        }
     }
 
     #[test]

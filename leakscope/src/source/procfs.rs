@@ -62,6 +62,12 @@ impl ProcfsSource {
                 Seen::Gone => self.vanished += 1,
                 Seen::Unread(why) => self.unread.note(pid, why),
                 Seen::WithoutMemory | Seen::Zombie => {}
+                // It is still there, and stays as it was last seen until it is gone.
+                Seen::Ending(key) => {
+                    here.extend(
+                        self.known.get(&pid).filter(|before| before.key == key).map(|before| (pid, *before)),
+                    );
+                }
                 Seen::Here(glance) => {
                     here.insert(pid, glance);
                 }
@@ -152,6 +158,14 @@ mod tests {
             std::fs::write(folder.join("stat"), fields.join(" ")).unwrap();
         }
 
+        /// Somebody has sent it SIGKILL.
+        fn kill(&self, pid: u32) {
+            let path = self.0.path().join(pid.to_string()).join("status");
+            let status = std::fs::read_to_string(&path).unwrap();
+            let pending = status.lines().find(|line| line.starts_with("SigPnd:")).unwrap();
+            std::fs::write(&path, status.replace(pending, "SigPnd:\t0000000000000100")).unwrap();
+        }
+
         fn remove(&self, pid: u32) {
             std::fs::remove_dir_all(self.0.path().join(pid.to_string())).unwrap();
         }
@@ -202,6 +216,31 @@ mod tests {
         assert_eq!(readings[0].key, key(10, 9));
         proc.remove(10);
         assert_eq!(source.scan().unwrap().1, [Event::Exit { key: key(10, 9), status: None }]);
+    }
+
+    #[test]
+    fn a_killed_process_keeps_what_it_held_until_it_is_gone() {
+        let proc = FakeProc::new();
+        proc.put(10, 5, 100, 500_000);
+        let mut source = proc.open();
+        source.scan().unwrap();
+        // The OOM reaper is at work.
+        for anon_kib in [300_000, 100_000] {
+            proc.put(10, 5, 100, anon_kib);
+            proc.kill(10);
+            assert_eq!(
+                source.scan().unwrap(),
+                (Vec::new(), Vec::new()),
+                "no fall, and no end as long as it is there"
+            );
+        }
+        proc.remove(10);
+        let (readings, events) = source.scan().unwrap();
+        assert_eq!((readings.len(), events), (0, vec![Event::Exit { key: key(10, 5), status: None }]));
+        // Whoever was killed before it was ever seen, or has the pid of another one, stays unseen.
+        proc.put(11, 6, 100, 1000);
+        proc.kill(11);
+        assert_eq!(source.scan().unwrap(), (Vec::new(), Vec::new()));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::commands::journal::{Changes, Named};
-use crate::leak::{Detector, Sample, Thresholds, Verdict, time_to_oom};
+use crate::leak::{Demand, Detector, Sample, Thresholds, Verdict, time_to_oom};
 use crate::report::SeriesReport;
 use crate::source::series::{Bad, Name, Place, Row};
 use crate::units::Moment;
@@ -200,8 +200,11 @@ impl Judged {
         let before = self.verdict.take().unwrap_or_else(Verdict::learning);
         let verdict = self.detector.observe(&sample);
         if (before.state, before.confirmed) != (verdict.state, verdict.confirmed) {
-            let oom =
-                row.room.clone().zip(verdict.rate).and_then(|(room, rate)| time_to_oom(room, &rate, 0.0));
+            let oom = row
+                .room
+                .clone()
+                .zip(verdict.rate)
+                .and_then(|(room, rate)| time_to_oom(room, &Demand::of(&rate)));
             self.changes.add(row.at_s, None, &verdict, oom);
         }
         self.verdict = Some(verdict);

@@ -13,6 +13,7 @@ use super::thinned::Thinned;
 use super::timeline::Timeline;
 use super::{EveryTick, Hunted, KillMode, Options};
 use crate::action::Outcome;
+use crate::commands::present::service;
 use crate::commands::{Interrupt, counted, title};
 use crate::leak::{Limit, State, TimeToOom};
 use crate::monitor::{Finding, Group, GroupTransition, Monitor, Tick, Transition};
@@ -194,14 +195,12 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
     fn note_service(&mut self, transition: &GroupTransition, wall: Timestamp) {
         let Some(what) = news(transition.from, transition.to, transition.confirmed) else { return };
         let mut groups = self.monitor.groups();
-        let Some(group) = groups.find(|group| group.first.key == transition.first) else { return };
+        let Some(group) = groups.find(|group| group.number == transition.number) else { return };
         if !self.options.is_about_group(group) {
             return;
         }
-        let name = short_command_line(&group.first.cmdline, &group.first.comm);
         let rate = group.verdict.rate.map_or_else(String::new, |rate| format!(", +{}", rate.mean));
-        let text =
-            format!("{} workers of parent {} ({name}) together: {what}{rate}", group.len(), group.first.ppid);
+        let text = format!("{} together: {what}{rate}", service(group).title());
         drop(groups);
         self.tell(wall, text);
     }
@@ -222,8 +221,12 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
                 Limit::Host => "the host's memory and swap".to_owned(),
                 Limit::Cgroup(path) => format!("the limit of cgroup {path}"),
             };
+            let others = match oom.demand.growers {
+                0 | 1 => String::new(),
+                growers => format!(", together with {} more that grow under it,", growers - 1),
+            };
             let text = format!(
-                "{} would use up {limit} ({} left) in {:.0} s if it goes on like this, whether it leaks or not",
+                "{}{others} would use up {limit} ({} left) in {:.0} s if it goes on like this, whether it leaks or not",
                 title(identity),
                 oom.room.left,
                 oom.eta.as_secs_f64()
@@ -296,9 +299,8 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         let what = if self.interrupted { "interrupted" } else { "ended" };
         let seconds = self.monitor.elapsed().as_secs_f64();
         self.timeline.push(finished, format!("{what} after {seconds:.1} s"));
-        let mut groups: Vec<Group> =
-            self.monitor.groups().filter(|group| self.options.is_about_group(group)).cloned().collect();
-        groups.sort_by(|one, other| other.verdict.cmp_by_concern(&one.verdict));
+        let groups = self.monitor.groups_by_concern().into_iter();
+        let groups: Vec<Group> = groups.filter(|group| self.options.is_about_group(group)).cloned().collect();
         let (timeline, timeline_left_out) = self.timeline.finish();
         Hunted {
             started,

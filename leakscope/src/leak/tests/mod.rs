@@ -6,6 +6,7 @@ mod lab;
 mod properties;
 mod speed;
 mod traps;
+mod without_a_leak;
 
 use std::time::Duration;
 

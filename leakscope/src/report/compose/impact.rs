@@ -24,10 +24,14 @@ pub(super) fn section(incident: &Incident, subjects: &[&Suspect]) -> Section {
         let mut items = held(incident, suspect);
         items.extend(suspect.rate.rate_bytes_per_s.and_then(an_hour));
         items.extend(suspect.oom.as_ref().map(|oom| limit(oom, suspect, is_dead(incident, suspect))));
+        items.extend(suspect.pressure.as_ref().map(|pressure| {
+            Line::from(format!("In its cgroup, when it was last read, {}.", pressure.clause()))
+        }));
         section.list(items);
     }
     let mut host = Vec::new();
     host.extend(available(incident));
+    host.extend(pressure(incident));
     host.extend(oom_choice(incident, subjects));
     section.list(host);
     section
@@ -72,13 +76,19 @@ fn limit(oom: &Oom, suspect: &Suspect, dead: bool) -> Line {
         path => Line::new().text("The limit of its cgroup ").code(path),
     };
     let (verb, condition) = if dead { ("would have been", "had gone on") } else { ("will be", "goes on") };
+    let whose = match oom.growers {
+        0 | 1 => "the growth".to_owned(),
+        more => {
+            format!("the growth of all {more} processes that grow under it (+{})", oom.growth_bytes_per_s)
+        }
+    };
     let range = match oom.high {
         Some(high) if span(high) == span(oom.low) => String::new(),
         Some(high) => format!("; between {} and {}", span(oom.low), span(high)),
         None => format!("; {} at the earliest", span(oom.low)),
     };
     let line = line.text(format!(
-        " ({}, of which {} was left) {verb} used up in about {} if the growth {condition} (estimate{range}).",
+        " ({}, of which {} was left) {verb} used up in about {} if {whose} {condition} (estimate{range}).",
         oom.limit_bytes,
         oom.left_bytes,
         span(oom.eta)
@@ -104,14 +114,27 @@ fn available(incident: &Incident) -> Option<Line> {
     if memory.total == Bytes::ZERO {
         return None;
     }
-    let confirmed = incident.hunt.suspects.iter().any(|suspect| suspect.confirmed);
-    let when = if confirmed { "When the leak was confirmed" } else { "At the end" };
-    let mut line =
-        format!("{when}, {} of the host's {} of memory were available", memory.available, memory.total);
+    let mut line = format!(
+        "{}, {} of the host's {} of memory were available",
+        when(incident),
+        memory.available,
+        memory.total
+    );
     if memory.swap_total > Bytes::ZERO {
         line += &format!(", and {} of {} of swap were free", memory.swap_free, memory.swap_total);
     }
     Some((line + ".").into())
+}
+
+fn pressure(incident: &Incident) -> Option<Line> {
+    let pressure = incident.hunt.host.pressure.as_ref()?;
+    Some(format!("{}, {}.", when(incident), pressure.clause()).into())
+}
+
+/// When the host's figures are from.
+fn when(incident: &Incident) -> &'static str {
+    let confirmed = incident.hunt.suspects.iter().any(|suspect| suspect.confirmed);
+    if confirmed { "When the leak was confirmed" } else { "At the end" }
 }
 
 fn oom_choice(incident: &Incident, subjects: &[&Suspect]) -> Option<Line> {

@@ -33,6 +33,7 @@ pub fn lab() -> Incident {
                 kernel: "6.18.44".to_owned(),
                 memory_total_bytes: Bytes(8_000_000_000),
                 memory_available_bytes: Bytes(6_100_000_000),
+                pressure: Some(pressure()),
             },
             source: SourceKind::Ebpf,
             lost_events: 0,
@@ -122,11 +123,14 @@ pub fn suspect() -> Suspect {
             limit: "host".to_owned(),
             limit_bytes: Bytes(8_000_000_000),
             left_bytes: Bytes(6_090_000_000),
+            growers: 1,
+            growth_bytes_per_s: BytesPerSec(51_200.0),
             runaway: false,
             eta: Duration::from_secs(118_945),
             low: Duration::from_secs(117_567),
             high: Some(Duration::from_secs(120_355)),
         }),
+        pressure: None,
         kernel: Some(Kernel {
             page_faults: 838,
             brk_bytes: Some(Bytes(1_351_680)),
@@ -224,6 +228,12 @@ pub fn procfs_observed() -> Incident {
     incident
 }
 
+/// A little of it, as when reclaim has begun.
+pub fn pressure() -> PressureLine {
+    let stalls = |avg10, avg60, millis| StallLine { avg10, avg60, total: Duration::from_millis(millis) };
+    PressureLine { some: stalls(3.25, 0.8, 9331), full: stalls(0.5, 0.12, 664) }
+}
+
 fn host_memory(available: u64) -> HostMemory {
     HostMemory { total: Bytes(8_000_000_000), available: Bytes(available), ..HostMemory::default() }
 }
@@ -282,11 +292,36 @@ pub fn watch() -> WatchLine {
         at: at(12_250),
         lost_events: 0,
         lost: Vec::new(),
+        pressure: Some(pressure()),
         own: SelfCost {
             cpu: Duration::from_millis(40),
             rss_bytes: Bytes(11_800_000),
             syscalls_traced: Some(Duration::from_millis(6_250)),
         },
         processes: vec![leaker, steady],
+        services: Vec::new(),
+    }
+}
+
+/// Forty workers none of which leaks fast enough to be told alone.
+pub fn service() -> Service {
+    Service {
+        cmdline: ["gunicorn: worker [shop]", "--reload"].map(String::from).to_vec(),
+        comm: "gunicorn".to_owned(),
+        exe: Some("/usr/bin/python3.11".to_owned()),
+        parent_pid: Pid(500),
+        owner: OwnerLine { unit: Some("shop.service".to_owned()), ..OwnerLine::default() },
+        processes: 40,
+        pids: (1000..1003).map(Pid).collect(),
+        verdict: State::Leaking,
+        confirmed: true,
+        clean_growth: Duration::from_secs(320),
+        reasons: vec!["grew in 16 of 16 seconds".to_owned()],
+        footprint_bytes: Bytes(2_010_000_000),
+        rate: RateLine {
+            rate_bytes_per_s: Some(BytesPerSec(80_000.0)),
+            rate_low_bytes_per_s: Some(BytesPerSec(76_000.0)),
+            rate_high_bytes_per_s: Some(BytesPerSec(84_000.0)),
+        },
     }
 }

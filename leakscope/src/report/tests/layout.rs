@@ -81,6 +81,23 @@ fn the_watch_table_on_screens_of_three_widths() {
 }
 
 #[test]
+fn services_that_grow_stand_below_the_ranking_and_never_take_more_lines_than_was_said() {
+    let with = |count| WatchLine { services: vec![service(); count], ..watch() };
+    for count in [0, 1, 5, 6, 40] {
+        let text = with(count).services_text(Style { color: false, width: 80 });
+        assert_eq!(text.lines().count(), WatchLine::lines_of_services(count), "{text}");
+        for width in 1..=200 {
+            let text = with(count).services_text(Style { color: false, width });
+            assert!(text.lines().all(|line| line.width() <= width), "in {width}: {text}");
+        }
+    }
+    let tables: Vec<String> = [(1, 40), (1, 100), (7, 100)]
+        .map(|(count, width)| with(count).services_text(Style { color: false, width }))
+        .to_vec();
+    insta::assert_snapshot!(tables.join("\n"));
+}
+
+#[test]
 fn a_report_keeps_to_eighty_columns_but_for_lines_to_be_copied() {
     for incident in [lab(), procfs_observed()] {
         for line in incident.render(ReportFormat::Text).unwrap().lines() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::fixtures::*;
 use crate::report::*;
-use crate::units::{Bytes, Pid, Ticks};
+use crate::units::{Bytes, BytesPerSec, Pid, Ticks};
 
 fn text(incident: &Incident) -> String {
     incident.render(ReportFormat::Text).unwrap()
@@ -116,6 +116,33 @@ fn entries_that_the_timeline_had_no_room_for_are_counted_where_they_are_missing(
     incident.timeline_left_out = 1000;
     let prose = prose(&incident);
     assert!(prose.contains("news 59 ... 1080 entries left out here"), "{prose}");
+}
+
+#[test]
+fn a_limit_that_several_use_up_is_said_to_be_used_up_by_all_of_them() {
+    let mut incident = lab();
+    let oom = incident.hunt.suspects[0].oom.as_mut().unwrap();
+    (oom.limit, oom.growers, oom.growth_bytes_per_s) = ("/pods".to_owned(), 11, BytesPerSec(563_200.0));
+    let prose = prose(&incident);
+    assert!(
+        prose.contains("if the growth of all 11 processes that grow under it (+563 KB/s) had gone on"),
+        "{prose}"
+    );
+}
+
+#[test]
+fn pressure_is_told_where_it_was_counted_and_nothing_is_said_where_it_was_not() {
+    let mut incident = lab();
+    incident.hunt.suspects[0].pressure = Some(pressure());
+    let told = prose(&incident);
+    let figures =
+        "for want of memory some task stood still 3.25 % of the last 10 s and 0.80 % of the last minute";
+    assert!(told.contains(&format!("When the leak was confirmed, {figures}")), "{told}");
+    assert!(told.contains(&format!("In its cgroup, when it was last read, {figures}")), "{told}");
+    incident.hunt.suspects[0].pressure = None;
+    incident.hunt.host.pressure = None;
+    let prose = prose(&incident);
+    assert!(!prose.contains("stood still") && !prose.contains("PSI"), "{prose}");
 }
 
 #[test]

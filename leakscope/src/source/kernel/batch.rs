@@ -137,7 +137,8 @@ impl KernelSource {
                 self.unread.note(pid, reason);
                 Ok(())
             }
-            Seen::WithoutMemory => Ok(()),
+            // Its end will be told; a fall before it would be the kernel's doing.
+            Seen::WithoutMemory | Seen::Ending(_) => Ok(()),
             Seen::Here(glance) => self.report(glance, counted, why, draft),
         }
     }

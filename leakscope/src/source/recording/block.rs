@@ -89,12 +89,14 @@ pub(super) enum RoomIs {
     Limit(String, u64, u64),
     /// What is left under the limit of this number is another amount: the next value of [`Block::left`].
     LimitLeft,
-    /// The limit of the number given here is the tightest above this pid.
+    /// The limit of the number given here is the only one above this pid; in format 2, the tightest.
     Under(u32),
-    /// The host's own limit is the tightest above this pid.
+    /// Above this pid is the host's own limit alone; in format 2, it is the tightest.
     UnderHost,
     /// The limits above this pid could not be read.
     Unread,
+    /// The limits of the numbers given here are above this pid, the innermost first. Formats 1 and 2 do not have it.
+    UnderAll(#[serde(deserialize_with = "bounded::list")] Vec<u32>),
 }
 
 /// An event, with the number of its frame.

@@ -11,6 +11,7 @@ use super::column::{Column, Short};
 use super::who::Who;
 use super::{Answer, MAX_PROCESSES, Place, RoomNews};
 use crate::leak::{FaultStep, Limit, Memory, Room};
+use crate::process::MAX_LEVELS;
 use crate::source::{
     Batch, Calls, Event, ExitStatus, Flow, HostMemory, KernelCounts, Lost, Reading, SyscallCounts,
 };
@@ -94,7 +95,8 @@ fn counts_of(counts: &KernelCounts) -> [u64; 4] {
 }
 
 fn host_of(host: &HostMemory) -> [u64; 5] {
-    let HostMemory { total, available, swap_total, swap_free, shmem } = *host;
+    // Pressure is not kept: the format has no place for it.
+    let HostMemory { total, available, swap_total, swap_free, shmem, pressure: _ } = *host;
     [total.0, available.0, swap_total.0, swap_free.0, shmem.0]
 }
 
@@ -210,23 +212,30 @@ impl Encoder {
         block.flags.push(flags);
     }
 
-    /// Writes which limit is above a process and what is left under it, as far as that is news.
-    fn answer(&mut self, frame: u32, Answer { key, room }: &Answer) {
-        let place = match room {
-            None => Place::Unread,
-            Some(Room { limit: Limit::Host, .. }) => Place::Host,
-            Some(Room { limit: Limit::Cgroup(path), size, left }) => {
-                Place::Limit(self.limit(frame, path, *size, *left))
-            }
-        };
-        if self.places.insert(key.pid, (key.start, place)) != Some((key.start, place)) {
-            let is = match place {
-                Place::Unread => RoomIs::Unread,
-                Place::Host => RoomIs::UnderHost,
-                Place::Limit(number) => RoomIs::Under(number),
-            };
-            self.block.rooms.push((frame, key.pid.0, is));
+    /// Writes which limits are above a process and what is left under them, as far as that is news.
+    fn answer(&mut self, frame: u32, Answer { key, rooms }: &Answer) {
+        let place = rooms.as_ref().map_or(Place::Unread, |rooms| {
+            let numbers = rooms.iter().take(MAX_LEVELS).filter_map(|room| match &room.limit {
+                Limit::Cgroup(path) => Some(self.limit(frame, path, room.size, room.left)),
+                // Each batch has it.
+                Limit::Host => None,
+            });
+            Place::Under(numbers.collect())
+        });
+        let known = self.places.get(&key.pid);
+        if known.is_some_and(|(start, known)| *start == key.start && *known == place) {
+            return;
         }
+        let is = match &place {
+            Place::Unread => RoomIs::Unread,
+            Place::Under(numbers) => match **numbers {
+                [] => RoomIs::UnderHost,
+                [number] => RoomIs::Under(number),
+                _ => RoomIs::UnderAll(numbers.to_vec()),
+            },
+        };
+        self.block.rooms.push((frame, key.pid.0, is));
+        self.places.insert(key.pid, (key.start, place));
     }
 
     /// The number of a limit, of which what is left is written where it changed.

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 /// How a recording begins. The first byte is no text, and the line ends do not survive a transfer as text.
 pub const MAGIC: [u8; 12] = *b"\x89leakscope\r\n";
 /// The format that is written, and the newest that is read.
-pub(super) const VERSION: u16 = 2;
-/// The oldest format that is read: what it lacks is how rooms are told (see `block::RoomIs`).
+pub(super) const VERSION: u16 = 3;
+/// The oldest format that is read: what formats differ in is how rooms are told (see `block::RoomIs`).
 const OLDEST: u16 = 1;
 /// Bytes of a block once inflated, at most. A full block has 1 to 2 MB, a first frame of as many processes as a
 /// recording holds twice that.

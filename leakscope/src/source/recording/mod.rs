@@ -10,6 +10,7 @@ mod bounded;
 mod column;
 mod delta;
 mod file;
+mod levels;
 mod recorder;
 mod replay;
 mod who;
@@ -62,7 +63,8 @@ impl RoomNews {
         let texts = match self {
             Self::Cgroup(cgroup, room) => cgroup.len() + room.as_ref().map_or(0, path_bytes),
             Self::Limit(_, room) => path_bytes(room),
-            Self::Process(..) => 0,
+            Self::Process(_, Place::Under(numbers)) => size_of_val(&**numbers),
+            Self::Process(_, Place::Unread) => 0,
         };
         texts + size_of::<Self>()
     }
@@ -76,22 +78,20 @@ const fn path_bytes(room: &Room) -> usize {
     }
 }
 
-/// Which limit is the tightest above a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which limits are above a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
-    /// It could not be read, as when the process is just gone.
+    /// They could not be read, as when the process is just gone.
     Unread,
-    /// The host's own.
-    Host,
-    /// The one of this number.
-    Limit(u32),
+    /// Those of these numbers, the innermost first, and the host's own. Format 2 has the tightest of them alone.
+    Under(Box<[u32]>),
 }
 
-/// What the directory answered to the question for the room above a process; `None` when it could not tell.
+/// What the directory answered to the question for the limits above a process; `None` when it could not tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Answer {
     key: ProcKey,
-    room: Option<Room>,
+    rooms: Option<Vec<Room>>,
 }
 
 /// The cgroup that the rooms are kept by which nobody asked for.

@@ -1,7 +1,7 @@
 //! Makes a recording of whatever a monitor sees and asks.
 //!
 //! It stands between the live source and directory and the monitor, passes everything on, and keeps what it passed:
-//! each batch as it came, who each process is (read once, when it is first seen and after an exec), and the room above
+//! each batch as it came, who each process is (read once, when it is first seen and after an exec), and the limits above
 //! it (whenever the monitor asks, and for a process of each cgroup every ten seconds besides, for judges yet to come).
 //! Every ten seconds it makes sure that what was written outlasts a loss of power. Start reading at [`record()`].
 
@@ -18,6 +18,7 @@ use anyhow::Context;
 
 use super::delta::Encoder;
 use super::file::{BlockWriter, Start, Store};
+use super::levels::Levels;
 use super::who::{self, Who};
 use super::{Answer, BEYOND, MAX_PROCESSES, cgroup_of};
 use crate::fault::Remedy;
@@ -34,10 +35,6 @@ const BLOCK_LENGTH: usize = 50_000;
 const IDENTITIES_LENGTH: usize = 1 << 20;
 /// How often it is made sure that what was written outlasts a loss of power.
 const SURE_PERIOD: Duration = Duration::from_secs(10);
-/// How often the room above a cgroup is read that nobody asks for.
-const ROOM_PERIOD: Duration = Duration::from_secs(10);
-/// Cgroups of which it is remembered when that was.
-const MAX_CGROUPS: usize = 1 << 16;
 /// Processes that are not selected and remembered as such.
 const MAX_REJECTED: usize = 1 << 16;
 
@@ -136,7 +133,7 @@ pub fn record<S: Source, D: Directory>(
         beyond: 0,
         known: HashMap::new(),
         rejected: HashSet::new(),
-        rooms_read: HashMap::new(),
+        levels: Levels::default(),
         written: Written::default(),
     };
     let desk = Rc::new(RefCell::new(desk));
@@ -167,8 +164,8 @@ impl<D: Directory> Directory for RecordingDirectory<D> {
         self.desk.borrow_mut().identify(key)
     }
 
-    fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room {
-        self.desk.borrow_mut().room(identity, host, at)
+    fn rooms(&mut self, identity: &Identity, host: &Host, at: Moment) -> Option<Vec<Room>> {
+        self.desk.borrow_mut().rooms(identity, host, at)
     }
 }
 
@@ -215,7 +212,7 @@ struct Desk<D> {
     /// Processes that are kept, and who they are where that could be read. By pid: bounded by the pids there are.
     known: HashMap<Pid, (ProcKey, Option<Identity>)>,
     rejected: HashSet<ProcKey>,
-    rooms_read: HashMap<String, Moment>,
+    levels: Levels,
     written: Written,
 }
 
@@ -234,7 +231,7 @@ impl<D: Directory> Desk<D> {
         let readings: Vec<Reading> =
             readings.iter().filter(|reading| self.admit(reading.key)).cloned().collect();
         for reading in &readings {
-            self.read_room(reading.key, &host, at);
+            self.read_rooms(reading.key, &host, at);
         }
         if let Some(Draft { batch, .. }) = &mut self.frame {
             (batch.events, batch.readings) = (events, readings);
@@ -314,32 +311,28 @@ impl<D: Directory> Desk<D> {
         }
     }
 
-    fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room {
-        let room = self.directory.room_if_known(identity, host, at);
+    fn rooms(&mut self, identity: &Identity, host: &Host, at: Moment) -> Option<Vec<Room>> {
+        let mut rooms = self.directory.rooms(identity, host, at);
+        rooms.iter_mut().flatten().for_each(|room| self.levels.as_told(room));
         let key = identity.key;
         if let Some(frame) = &mut self.frame
             && frame.asked.insert(key)
         {
-            frame.answers.push(Answer { key, room: room.clone() });
+            frame.answers.push(Answer { key, rooms: rooms.clone() });
         }
-        room.unwrap_or_else(|| host.room())
+        rooms
     }
 
-    /// Reads the room above a process now and then, though nobody asks today.
-    fn read_room(&mut self, key: ProcKey, host: &HostMemory, at: Moment) {
+    /// Reads the limits above a process now and then, though nobody asks today.
+    fn read_rooms(&mut self, key: ProcKey, host: &HostMemory, at: Moment) {
         let Some((_, Some(identity))) = self.known.get(&key.pid) else { return };
-        let cgroup = cgroup_of(identity);
-        if self.rooms_read.get(cgroup).is_some_and(|last| at.since(*last) < ROOM_PERIOD) {
+        if !self.levels.due(cgroup_of(identity), at) {
             return;
         }
-        if self.rooms_read.len() >= MAX_CGROUPS {
-            self.rooms_read.clear();
-        }
-        self.rooms_read.insert(cgroup.to_owned(), at);
         let host =
             Host { size: host.total + host.swap_total, available: host.available, swap_free: host.swap_free };
         let identity = identity.clone();
-        self.room(&identity, &host, at);
+        self.rooms(&identity, &host, at);
     }
 
     /// Puts the frame that was judged into the block, and writes the block when it is long enough.

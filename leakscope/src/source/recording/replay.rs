@@ -13,13 +13,17 @@ use super::delta::Decoder;
 use super::file::{BlockReader, FileError, Start, Torn};
 use super::who::Who;
 use super::{BEYOND, Frame, MAX_PROCESSES, Place, RoomNews, cgroup_of};
-use crate::leak::Room;
+use crate::leak::{Limit, Room};
 use crate::process::{Directory, Host, Identity};
 use crate::source::{Batch, Event, Source, SourceKind};
 use crate::units::{Moment, Pid, ProcKey};
 
 /// Bytes of what is remembered of who processes are. Those beyond it stay without a name.
 const MAX_IDENTITIES: usize = 64 << 20;
+
+/// Processes of which it is remembered where they are: more than one block of those that a writer remembers (see
+/// `delta::Encoder::take`).
+const MAX_PLACES: usize = 4 * MAX_PROCESSES;
 
 /// What the frames have said so far, of processes that have not ended.
 #[derive(Debug, Default)]
@@ -183,7 +187,10 @@ impl Told {
                 return;
             }
             RoomNews::Process(pid, place) => {
-                self.places.insert(pid, place);
+                if self.places.len() >= MAX_PLACES {
+                    self.places.clear();
+                }
+                self.places.insert(pid, place.clone());
                 match self.identities.get(&pid) {
                     Some(identity) if place != Place::Unread => {
                         (cgroup_of(identity).to_owned(), Around::Place(place))
@@ -199,16 +206,18 @@ impl Told {
         self.cgroups.insert(cgroup, around);
     }
 
-    fn room(&self, identity: &Identity, host: &Host) -> Option<Room> {
-        let in_place = |place: Place| match place {
-            Place::Unread => None,
-            Place::Host => Some(host.room()),
-            Place::Limit(number) => self.limits.get(&number).cloned(),
-        };
+    fn rooms(&self, identity: &Identity) -> Option<Vec<Room>> {
         match (self.places.get(&identity.key.pid), self.cgroups.get(cgroup_of(identity))) {
-            (Some(place), _) | (None, Some(Around::Place(place))) => in_place(*place),
-            (None, Some(Around::Room(Some(room)))) => Some(room.clone()),
-            (None, Some(Around::Room(None)) | None) => Some(host.room()),
+            (Some(place), _) | (None, Some(Around::Place(place))) => match place {
+                Place::Unread => None,
+                Place::Under(numbers) => {
+                    Some(numbers.iter().filter_map(|number| self.limits.get(number).cloned()).collect())
+                }
+            },
+            (None, Some(Around::Room(room))) => {
+                Some(room.iter().filter(|room| room.limit != Limit::Host).cloned().collect())
+            }
+            (None, None) => Some(Vec::new()),
         }
     }
 }
@@ -230,11 +239,7 @@ impl Directory for ReplayDirectory {
         self.told.borrow().identities.get(&key.pid).filter(|identity| identity.key == key).cloned()
     }
 
-    fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room {
-        self.room_if_known(identity, host, at).unwrap_or_else(|| host.room())
-    }
-
-    fn room_if_known(&mut self, identity: &Identity, host: &Host, _at: Moment) -> Option<Room> {
-        self.told.borrow().room(identity, host)
+    fn rooms(&mut self, identity: &Identity, _host: &Host, _at: Moment) -> Option<Vec<Room>> {
+        self.told.borrow().rooms(identity)
     }
 }

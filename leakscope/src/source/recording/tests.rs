@@ -71,11 +71,16 @@ impl Directory for Knows {
         identity.owner.cgroup = Some(format!("/unit-{}", key.pid.0 % 2));
         Some(identity)
     }
-    fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room {
-        match cgroup_of(identity) {
-            "/unit-0" => Room { limit: Limit::Host, size: host.size, left: host.available },
-            path => Room { limit: Limit::Cgroup(path.to_owned()), size: Bytes(1 << 30), left: Bytes(at.0) },
-        }
+    fn rooms(&mut self, identity: &Identity, _: &Host, at: Moment) -> Option<Vec<Room>> {
+        let room = |path: &str, left| Room {
+            limit: Limit::Cgroup(path.to_owned()),
+            size: Bytes(1 << 30),
+            left: Bytes(left),
+        };
+        Some(match cgroup_of(identity) {
+            "/unit-0" => Vec::new(),
+            path => vec![room(path, at.0), room("/", u64::MAX - at.0)],
+        })
     }
 }
 
@@ -204,7 +209,7 @@ fn a_newer_format_and_a_foreign_file_are_told_apart() {
     file[MAGIC.len()..MAGIC.len() + 2].copy_from_slice(&(VERSION + 1).to_le_bytes());
     let newer = replayed(&file).unwrap_err();
     assert!(matches!(newer, FileError::Newer(version) if version == VERSION + 1));
-    assert!(newer.to_string().contains("newer leakscope (format 3"), "{newer}");
+    assert!(newer.to_string().contains("newer leakscope (format 4"), "{newer}");
     for foreign in [&b""[..], b"at_s,pid,comm,anon_bytes\n", b"\x89PNG\r\n\x1a\n____________"] {
         assert!(matches!(replayed(foreign), Err(FileError::Foreign)), "{foreign:?}");
     }
@@ -220,18 +225,19 @@ fn a_replay_knows_who_was_who_and_how_much_room_there_was() {
     let mut asked = Vec::new();
     while let Some(batch) = block_on(source.next_batch()).unwrap() {
         let identity = directory.identify(key(3)).unwrap();
-        asked.push(directory.room(&identity, &host, batch.at));
+        asked.push(directory.rooms(&identity, &host, batch.at));
     }
     recorder.finish().unwrap();
     let file = paper.0.take();
     let (_, mut source, mut directory) = replay(&*file).unwrap();
-    for room in asked {
+    for rooms in asked {
+        assert_eq!(rooms.as_ref().map(Vec::len), Some(2));
         let batch = block_on(source.next_batch()).unwrap().unwrap();
         let identity = directory.identify(key(3)).unwrap();
         assert_eq!(identity.cmdline[2], "--password=secret");
-        assert_eq!(directory.room(&identity, &host, batch.at), room);
+        assert_eq!(directory.rooms(&identity, &host, batch.at), rooms);
         let free = directory.identify(key(2)).unwrap();
-        assert_eq!(directory.room(&free, &host, batch.at).limit, Limit::Host);
+        assert_eq!(directory.rooms(&free, &host, batch.at), Some(Vec::new()));
     }
     assert!(directory.identify(key(99)).is_none());
 }
@@ -267,8 +273,8 @@ fn a_first_frame_with_more_identities_than_a_block_holds_is_written_in_several()
         fn identify(&mut self, key: ProcKey) -> Option<Identity> {
             self.0.get(key.pid.0 as usize - 1).cloned()
         }
-        fn room(&mut self, _: &Identity, host: &Host, _: Moment) -> Room {
-            host.room()
+        fn rooms(&mut self, _: &Identity, _: &Host, _: Moment) -> Option<Vec<Room>> {
+            Some(Vec::new())
         }
     }
     let first = batch(0, (1..4000).map(|pid| reading(pid, 4096)).collect());

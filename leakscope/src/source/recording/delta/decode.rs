@@ -11,6 +11,7 @@ use super::{
     RoomNews, Short, event, flag, syscalls,
 };
 use crate::leak::{FaultStep, Limit, Memory, Room};
+use crate::process::MAX_LEVELS;
 use crate::source::recording::column::Reader;
 use crate::source::recording::who::Who;
 use crate::source::recording::{Frame, MAX_PROCESSES, path_bytes};
@@ -140,7 +141,7 @@ impl Decoder {
         let batch = Batch {
             at: Moment(self.known.at),
             wall: Timestamp::from_nanosecond(nanos).map_err(|_| Short)?,
-            host: HostMemory { total, available, swap_total, swap_free, shmem },
+            host: HostMemory { total, available, swap_total, swap_free, shmem, pressure: None },
             readings: read,
             events,
             lost: self.known.lost.clone(),
@@ -239,8 +240,10 @@ impl Decoder {
                 room.left = Bytes(columns.left.next_after(room.left.0)?);
                 RoomNews::Limit(whose, room.clone())
             }
-            RoomIs::Under(number) => RoomNews::Process(Pid(whose), Place::Limit(number)),
-            RoomIs::UnderHost => RoomNews::Process(Pid(whose), Place::Host),
+            RoomIs::Under(number) => RoomNews::Process(Pid(whose), Place::Under([number].into())),
+            RoomIs::UnderHost => RoomNews::Process(Pid(whose), Place::Under([].into())),
+            RoomIs::UnderAll(numbers) if numbers.len() > MAX_LEVELS => return Err(Short),
+            RoomIs::UnderAll(numbers) => RoomNews::Process(Pid(whose), Place::Under(numbers.into())),
             RoomIs::Unread => RoomNews::Process(Pid(whose), Place::Unread),
         })
     }

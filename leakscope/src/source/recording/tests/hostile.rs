@@ -159,6 +159,15 @@ fn large() -> Vec<(&'static str, Block)> {
         ("losses", Block { lost: vec![lost; 100_000], ..frames(1) }),
         ("readings", readings),
         ("rooms", Block { rooms, left: zeros(many), ..frames(1) }),
+        ("places", {
+            let below = RoomIs::UnderAll(vec![0; crate::process::MAX_LEVELS]);
+            let pids = 0..u32::try_from(many).unwrap();
+            Block { rooms: pids.map(|pid| (0, pid, below.clone())).collect(), ..frames(1) }
+        }),
+        ("a place below more limits than there are", {
+            let below = RoomIs::UnderAll(vec![0; bounded::MAX_LISTED]);
+            Block { rooms: vec![(0, 1, below); 60], ..frames(1) }
+        }),
         ("cgroups", Block { cgroups: vec!["c".repeat(60); many], ..frames(1) }),
     ]
 }

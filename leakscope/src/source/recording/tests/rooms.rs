@@ -1,18 +1,15 @@
-//! The room above a process is replayed as it was told, whoever else was asked.
+//! The limits above a process are replayed as they were told, whoever else was asked.
 
 use super::*;
 
 /// Answers as it is told to, by pid and time in seconds; everybody has the same cgroup.
 struct Tells<F>(F);
 
-impl<F: FnMut(u32, u64) -> Option<Room>> Directory for Tells<F> {
+impl<F: FnMut(u32, u64) -> Option<Vec<Room>>> Directory for Tells<F> {
     fn identify(&mut self, key: ProcKey) -> Option<Identity> {
         Knows.identify(ProcKey { pid: Pid(1), ..key }).map(|identity| Identity { key, ..identity })
     }
-    fn room(&mut self, identity: &Identity, host: &Host, at: Moment) -> Room {
-        self.room_if_known(identity, host, at).unwrap_or_else(|| host.room())
-    }
-    fn room_if_known(&mut self, identity: &Identity, _: &Host, at: Moment) -> Option<Room> {
+    fn rooms(&mut self, identity: &Identity, _: &Host, at: Moment) -> Option<Vec<Room>> {
         (self.0)(identity.key.pid.0, at.0 / 1_000_000_000)
     }
 }
@@ -29,8 +26,8 @@ fn asked(
     batches: Vec<Batch>,
     asked: &[u32],
     later: &[u32],
-    tells: impl FnMut(u32, u64) -> Option<Room>,
-) -> Vec<Vec<Room>> {
+    tells: impl FnMut(u32, u64) -> Option<Vec<Room>>,
+) -> Vec<Vec<Option<Vec<Room>>>> {
     let paper = Paper::default();
     let said = Said(batches.into_iter());
     let (mut source, mut directory, recorder) =
@@ -39,7 +36,7 @@ fn asked(
     while let Some(batch) = block_on(source.next_batch()).unwrap() {
         for pid in asked {
             let identity = directory.identify(key(*pid)).unwrap();
-            live.push(directory.room(&identity, &HOST, batch.at));
+            live.push(directory.rooms(&identity, &HOST, batch.at));
         }
     }
     recorder.finish().unwrap();
@@ -49,7 +46,7 @@ fn asked(
     while let Some(batch) = block_on(source.next_batch()).unwrap() {
         let mut ask = |pid: &u32| {
             let identity = directory.identify(key(*pid)).unwrap();
-            directory.room(&identity, &HOST, batch.at)
+            directory.rooms(&identity, &HOST, batch.at)
         };
         for pid in asked {
             assert_eq!(Some(ask(pid)), live.next(), "pid {pid} at {:?}", batch.at);
@@ -64,16 +61,46 @@ fn asked(
 fn a_process_that_is_just_gone_does_not_lend_its_answer_to_its_siblings() {
     // The first of a cgroup in each frame cannot be read any more.
     let others =
-        asked(minute(), &[1, 2], &[3], |pid, second| (pid > 1).then(|| under("/all", 1000 + second)));
-    assert_eq!(others[59], [under("/all", 1059)]);
+        asked(minute(), &[1, 2], &[3], |pid, second| (pid > 1).then(|| vec![under("/all", 100 + second)]));
+    assert_eq!(others[59], [Some(vec![under("/all", 159)])]);
 }
 
 #[test]
 fn processes_that_moved_since_they_were_identified_have_the_rooms_of_where_they_are() {
     asked(minute(), &[1, 2, 3], &[], |pid, second| match pid {
-        1 => Some(under("/one", 5000 - second)),
-        2 if second > 20 => Some(HOST.room()),
-        _ => Some(under("/two", second)),
+        1 => Some(vec![under("/one", 5000 - second), under("/", 60_000 - 100 * second)]),
+        2 if second > 20 => Some(Vec::new()),
+        3 if second % 7 > 3 => Some(vec![under("/two", second), under("/one", 5000 - second)]),
+        _ => Some(vec![under("/two", second)]),
+    });
+}
+
+#[test]
+fn an_outer_limit_that_hardly_changes_is_told_once_and_the_replay_says_the_same() {
+    let size = |step: u64| {
+        let paper = Paper::default();
+        let tells = move |_: u32, second: u64| {
+            Some(vec![under("/a", 5 << 20), under("/", (50 << 30) - second * step)])
+        };
+        let (mut source, mut directory, recorder) =
+            record(Said(minute().into_iter()), Tells(tells), Terms::default(), Box::new(paper.clone()))
+                .unwrap();
+        while let Some(batch) = block_on(source.next_batch()).unwrap() {
+            for pid in 1..10 {
+                let identity = directory.identify(key(pid)).unwrap();
+                let rooms = directory.rooms(&identity, &HOST, batch.at).unwrap();
+                let real = (50 << 30) - batch.at.0 / 1_000_000_000 * step;
+                let off = rooms[1].left.0.abs_diff(real) as f64 / real as f64;
+                assert!(off < 1.0 / 256.0, "{rooms:?}");
+            }
+        }
+        recorder.finish().unwrap();
+        let file = paper.0.take();
+        file.len()
+    };
+    assert_eq!(size(1 << 20), size(0), "50 GB of which 60 MB go");
+    asked(minute(), &[1, 2, 3], &[], |_, second| {
+        Some(vec![under("/a", (5 << 20) - second * 4096), under("/", (50 << 30) - (second << 25))])
     });
 }
 
@@ -92,7 +119,47 @@ fn a_limit_that_is_gone_after_everything_began_anew_is_gone_in_the_replay() {
         }
         batches.push(batch);
     }
-    let others =
-        asked(batches, &[1], &[2], |_, second| (second < 40).then(|| under("/all", 7)).or(Some(HOST.room())));
-    assert_eq!(others[8], [HOST.room()], "nobody asked for its room since the beginning");
+    let others = asked(batches, &[1], &[2], |_, second| {
+        Some(if second < 40 { vec![under("/all", 7), under("/", 70)] } else { Vec::new() })
+    });
+    assert_eq!(others[8], [Some(Vec::new())], "nobody asked for its limits since the beginning");
+}
+
+#[test]
+fn formats_1_and_2_say_the_tightest_limit_alone() {
+    use super::super::block::{Happened, RoomIs};
+    let identities = |pids: [u32; 2]| {
+        pids.map(|pid| (0, Who::from(&Tells(|_, _| None).identify(key(pid)).unwrap()))).to_vec()
+    };
+    let block = |cgroups: Vec<String>, rooms| {
+        let (mut encoder, batch) = (Encoder::new(), batch(0, vec![reading(1, 4096), reading(2, 4096)]));
+        encoder.push(&batch, Vec::new(), &[]);
+        Block {
+            identities: identities([1, 2]),
+            cgroups,
+            rooms,
+            events: Vec::<Happened>::new(),
+            ..encoder.take()
+        }
+    };
+    let limit = || ("/a".to_owned(), 1 << 30, 70);
+    let first = |(path, size, left)| vec![(0, 0, RoomIs::Cgroup(path, size, left))];
+    let second = |(path, size, left)| {
+        vec![(0, 0, RoomIs::Limit(path, size, left)), (0, 1, RoomIs::Under(0)), (0, 2, RoomIs::UnderHost)]
+    };
+    let below = Some(vec![under("/a", 70)]);
+    for (format, block, expected) in [
+        (1_u16, block(vec!["/unit-1".to_owned()], first(limit())), [below.clone(), below.clone()]),
+        (2, block(Vec::new(), second(limit())), [below, Some(Vec::new())]),
+    ] {
+        let mut file = super::hostile::file_of(&[block]);
+        file[MAGIC.len()..MAGIC.len() + 2].copy_from_slice(&format.to_le_bytes());
+        let (_, mut source, mut directory) = replay(&*file).unwrap();
+        let batch = block_on(source.next_batch()).unwrap().unwrap();
+        let rooms = [1, 2].map(|pid| {
+            let identity = directory.identify(key(pid)).unwrap();
+            directory.rooms(&identity, &HOST, batch.at)
+        });
+        assert_eq!(rooms, expected, "format {format}");
+    }
 }
