@@ -37,6 +37,12 @@ fn the_demo_finds_kills_and_proves_and_leaves_only_the_report() {
     assert!(text.contains("cache_service.py"), "{text}");
     assert!(text.contains("SIGTERM was sent to"), "{text}");
     assert!(text.contains("OOM killer would have chosen"), "{text}");
+    for shown in
+        ["The fitted trend over", "when the signal was sent at", "legit_app.py), which looks like it, held"]
+    {
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(shown), "no '{shown}' in {text}");
+    }
     let folder = std::path::Path::new(report).parent().unwrap();
     let left: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["incident-report.txt"]);

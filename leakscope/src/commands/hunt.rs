@@ -4,9 +4,10 @@
 //! It observes until the first leak is confirmed (or until the time is up, with `--all`). A kill that fails is an outcome
 //! and not an error: the hunt goes on. Start reading at [`run`].
 
-mod available;
+mod beside;
 mod chase;
 mod killing;
+mod thinned;
 mod timeline;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,6 +103,8 @@ pub struct Hunted {
     pub ended: Vec<ProcKey>,
     /// The processes that were considered and cleared, the fastest growing and then the largest first.
     pub cleared: Vec<Finding>,
+    /// The footprints of those among them that look like a suspect, oldest first, thinned.
+    pub beside: BTreeMap<ProcKey, Vec<(Timestamp, Bytes)>>,
     /// How many processes were watched at some time.
     pub watched: usize,
     /// Whom the kernel's OOM killer would have chosen when the first leak was confirmed.

@@ -65,6 +65,7 @@ fn hunted(actions: Vec<Outcome>) -> Hunted {
         actions: actions.into_iter().map(|outcome| (outcome.key(), outcome)).collect(),
         ended: Vec::new(),
         cleared: Vec::new(),
+        beside: std::collections::BTreeMap::new(),
         watched: 12,
         host_available: Vec::new(),
         oom_choice: None,
@@ -114,6 +115,9 @@ fn a_look_alike_is_drawn_up_to_the_end_and_whoever_looks_otherwise_is_not() {
     })];
     let pids: Vec<_> =
         story::of(&hunted.findings[0], &hunted).beside.iter().map(|other| other.pid.0).collect();
+    hunted.beside.insert(identity(43).key, vec![(date(1000), Bytes(5)), (date(1100), Bytes(6))]);
+    let followed = &story::of(&hunted.findings[0], &hunted).beside[0].footprint;
+    assert_eq!(followed[..], [(date(1000), Bytes(5)), (date(1100), Bytes(6))], "from the suspicion on");
     assert_eq!(pids, [43, 44], "a bystander of the kill belongs to them");
 }
 

@@ -22,6 +22,9 @@ const SMALL_POINTS: usize = 200;
 /// A limit within so many times of what was held is drawn as a line; one above is an arrow that says how far.
 const NEAR_LIMIT: f64 = 1.6;
 
+/// A window that fills so much of the first drawing is not drawn again.
+const NEAR_ENOUGH: f64 = 0.5;
+
 /// A kill that nothing follows is no edge of the drawing: so much of its width is kept behind it, and not more.
 const AFTERWARDS: f64 = 0.15;
 
@@ -37,7 +40,7 @@ pub(super) fn chart(chart: &Chart) -> String {
     let times = (first, ends(chart, first, last));
     let mut out = legend(chart);
     out.push_str(&main(chart, &curve, times));
-    out.push_str(&chart.trend.as_ref().map(|trend| closer(trend, chart)).unwrap_or_default());
+    out.push_str(&chart.trend.as_ref().and_then(|trend| closer(trend, chart)).unwrap_or_default());
     let small = Frame::small(times, chart.most());
     if !chart.beside.is_empty() {
         out.push_str("<div class=\"charts\">\n");
@@ -105,22 +108,26 @@ fn fitted(trend: Option<&Trend>, frame: &Frame, curve: &Curve) -> String {
     )
 }
 
-/// The window that the verdict rests on, so near that the band and the samples can be told apart.
-fn closer(trend: &Trend, chart: &Chart) -> String {
+/// The window that the verdict rests on, so near that the band and the samples can be told apart; nothing where the first
+/// drawing is near enough.
+fn closer(trend: &Trend, chart: &Chart) -> Option<String> {
     let times = (trend.from, trend.to);
     let inside: Curve =
         chart.points.iter().filter(|(at, _)| (times.0..=times.1).contains(at)).copied().collect();
     let edges = [times.0, times.1].map(|at| trend.at(at));
     let sizes = || edges.iter().flatten().copied().chain(inside.iter().map(|(_, bytes)| bytes.as_f64()));
     let (low, high) = (sizes().fold(f64::INFINITY, f64::min), sizes().fold(0.0, f64::max));
+    if high - low > chart.most().as_f64() * NEAR_ENOUGH {
+        return None;
+    }
     let frame = Frame::closer(times, low, high);
     let words = "The window that the verdict rests on, closer: this scale does not begin at zero";
-    format!(
+    Some(format!(
         "<figure>\n{}{}{}</svg>\n<figcaption>{words}</figcaption>\n</figure>\n",
         frame.open(words),
         frame.grid(),
         fitted(Some(trend), &frame, &thinned(&inside, POINTS)),
-    )
+    ))
 }
 
 fn polyline(class: &str, frame: &Frame, curve: &Curve) -> String {
@@ -188,13 +195,15 @@ fn kill_line(frame: &Frame, killed_at: Timestamp) -> String {
 fn multiple(class: &str, caption: &Line, curve: &Curve, frame: &Frame, chart: &Chart) -> String {
     let most = curve.iter().map(|&(_, bytes)| bytes).max().unwrap_or_default();
     let frame = frame.raised(most.as_f64());
+    let raised = if frame.is_raised() { " (as high for as much, but not from zero)" } else { "" };
+    let caption = caption.clone().text(raised);
     format!(
         "<figure>\n{}{}{}{}</svg>\n<figcaption>{}</figcaption>\n</figure>\n",
         frame.open(&caption.plain()),
         frame.grid(),
         polyline(class, &frame, curve),
         chart.end.map(|end| kill_line(&frame, end.killed_at)).unwrap_or_default(),
-        super::html::inline(caption)
+        super::html::inline(&caption)
     )
 }
 

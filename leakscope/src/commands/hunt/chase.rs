@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::available::Available;
+use super::beside::Beside;
+use super::thinned::Thinned;
 use super::timeline::Timeline;
 use super::{EveryTick, Hunted, KillMode, Options};
 use crate::action::Outcome;
@@ -21,7 +22,7 @@ use crate::process::{Directory, Limits, ProcRoot};
 use crate::report::{AnatomyLine, OomChoice, short_command_line};
 use crate::source::Source;
 use crate::ui::Ui;
-use crate::units::{Moment, ProcKey};
+use crate::units::{Bytes, Moment, ProcKey};
 
 /// How many processes the table of the cleared ones shows.
 const CLEARED_SHOWN: usize = 8;
@@ -29,10 +30,10 @@ const CLEARED_SHOWN: usize = 8;
 /// After something was done it is watched for so long before the next: what is freed moves everything else.
 const COOLDOWN: Duration = Duration::from_secs(5);
 
-/// How many look-alikes of a leak it shows besides, and among how many processes they are looked for: who they are is
-/// read from /proc at the end.
+/// How many look-alikes of a suspect it shows besides, and among how many processes they are looked for: who they are is
+/// read from /proc, once.
 const LOOKALIKES_SHOWN: usize = 8;
-const LOOKED_AT: usize = 4096;
+const LOOKED_AT: usize = 1024;
 
 /// A hunt ends when it has confirmed so many leaks: with `--all` it may last for weeks, and each is kept for the report.
 const MOST_CONFIRMED: usize = 256;
@@ -58,7 +59,8 @@ pub(super) struct Chase<'a, S, D> {
     oom_choice: Option<OomChoice>,
     /// When something may be done again.
     rested_at: Option<Moment>,
-    host_available: Available,
+    host_available: Thinned,
+    beside: Beside,
     pub(super) timeline: Timeline,
 }
 
@@ -84,7 +86,8 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             warned: BTreeSet::new(),
             oom_choice: None,
             rested_at: None,
-            host_available: Available::default(),
+            host_available: Thinned::default(),
+            beside: Beside::default(),
             timeline: Timeline::default(),
         })
     }
@@ -134,7 +137,12 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         let Some(tick) = tick else { return Ok(None) };
         if let Some((.., host)) = self.monitor.now() {
             (self.every_tick)(&tick, &host)?;
-            self.host_available.push(tick.wall, host.available);
+            // Not every source says; zero would draw a host without memory.
+            if host.available > Bytes::ZERO {
+                self.host_available.push(tick.wall, host.available);
+            }
+            let monitor = &*self.monitor;
+            self.beside.note(tick.wall, |key| Some(monitor.process(key)?.memory()?.footprint()));
         }
         self.note(&tick);
         self.warn_of_near_limits(tick.wall);
@@ -182,6 +190,14 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             return;
         };
         let Some(finding) = self.monitor.finding(transition.key) else { return };
+        if transition.to.severity() >= State::Suspect.severity() && !self.beside.is_full() {
+            let keys = self.monitor.keys_by_growth();
+            for key in self.lookalikes(&keys, std::slice::from_ref(&finding)) {
+                if let Some(other) = self.monitor.finding(key) {
+                    self.beside.follow(&other);
+                }
+            }
+        }
         self.tell(wall, format!("{} {what}{}", title(&finding.identity), growth(&finding)));
     }
 
@@ -314,7 +330,10 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         let mut findings = std::mem::take(&mut self.confirmed);
         let mut cleared = Vec::new();
         let keys = self.monitor.keys_by_growth();
-        let lookalikes = self.lookalikes(&keys, &findings);
+        let mut lookalikes = self.lookalikes(&keys, &findings);
+        if !findings.is_empty() {
+            lookalikes.extend(self.beside.keys());
+        }
         for key in keys {
             let grows = self.options.is_about(key)
                 && self.monitor.process(key).is_some_and(|tracked| tracked.verdict.state.severity() > 0);
@@ -348,6 +367,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             actions: self.actions,
             ended,
             cleared,
+            beside: self.beside.finish(),
             watched: self.monitor.met(),
             oom_choice: self.oom_choice,
             timeline,
@@ -356,16 +376,16 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         }
     }
 
-    /// Of those that are watched, some that could be taken for a confirmed leak: a report shows them beside it.
-    fn lookalikes(&mut self, keys: &[ProcKey], confirmed: &[Finding]) -> BTreeSet<ProcKey> {
+    /// Of those that are watched, some that could be taken for one of these: a report shows them beside it.
+    fn lookalikes(&mut self, keys: &[ProcKey], suspects: &[Finding]) -> BTreeSet<ProcKey> {
         let mut found = BTreeSet::new();
-        if confirmed.is_empty() {
+        if suspects.is_empty() {
             return found;
         }
         for key in keys.iter().take(LOOKED_AT).filter(|key| self.options.is_about(**key)) {
             let Some(identity) = self.monitor.identity(*key) else { continue };
-            let alike = |leak: &Finding| leak.key != *key && identity.looks_like(&leak.identity);
-            if confirmed.iter().any(alike) && found.insert(*key) && found.len() == LOOKALIKES_SHOWN {
+            let alike = |suspect: &Finding| suspect.key != *key && identity.looks_like(&suspect.identity);
+            if suspects.iter().any(alike) && found.insert(*key) && found.len() == LOOKALIKES_SHOWN {
                 break;
             }
         }

@@ -40,13 +40,13 @@ fn beside(finding: &Finding, hunted: &Hunted) -> Vec<Lookalike> {
         .filter(|other| other.key != finding.key)
         .filter(|other| other.identity.looks_like(&finding.identity) || bystanders.contains(&other.key.pid))
         .take(DRAWN)
-        .map(lookalike)
+        .map(|other| lookalike(other, hunted))
         .collect()
 }
 
 /// One that is silent is read no more, and holds what it held.
-fn lookalike(other: &Finding) -> Lookalike {
-    let mut footprint = footprint(other);
+fn lookalike(other: &Finding, hunted: &Hunted) -> Lookalike {
+    let mut footprint = hunted.beside.get(&other.key).cloned().unwrap_or_else(|| footprint(other));
     let now: (Timestamp, Bytes) = (other.wall, other.memory.footprint());
     if footprint.last().is_none_or(|(at, _)| *at < now.0) {
         footprint.push(now);

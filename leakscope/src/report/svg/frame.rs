@@ -79,6 +79,11 @@ impl Frame {
         Self { base: above * self.step, ..self }
     }
 
+    /// Whether its lower edge is not zero.
+    pub(super) fn is_raised(&self) -> bool {
+        self.base > 0.0
+    }
+
     pub(super) fn top(&self) -> f64 {
         self.top
     }

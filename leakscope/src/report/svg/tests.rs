@@ -53,12 +53,7 @@ fn one_point_is_no_curve() {
 #[test]
 fn the_band_encloses_the_trend_and_the_trend_lies_on_a_straight_leak() {
     let drawing = chart(&leak());
-    // The first of the two drawings: the other is the same, closer.
-    let first = |class| -> Vec<f64> {
-        let all = heights(&drawing, class);
-        all[..all.len() / 2].to_vec()
-    };
-    let (band, trend) = (first("band"), first("trend"));
+    let (band, trend) = (heights(&drawing, "band"), heights(&drawing, "trend"));
     for (i, line) in trend.iter().enumerate() {
         let (upper, lower) = (band[i], band[band.len() - 1 - i]);
         assert!(upper <= *line && *line <= lower, "{upper} {line} {lower}");
@@ -67,6 +62,21 @@ fn the_band_encloses_the_trend_and_the_trend_lies_on_a_straight_leak() {
     assert!(wide(0) > wide(4) && wide(8) > wide(4), "narrowest in the middle");
     // The drawing goes from 254 at zero up to 20 at 80 MB; the trend ends at 69 MB.
     assert!((trend.last().unwrap() - (254.0 - 234.0 * 69.0 / 80.0)).abs() < 0.2, "{trend:?}");
+}
+
+#[test]
+fn a_window_that_is_small_beside_the_footprint_is_drawn_again_closer() {
+    let words = "this scale does not begin at zero";
+    assert!(!chart(&leak()).contains(words), "it fills the drawing already");
+    let mut small = leak();
+    small.points.iter_mut().for_each(|(_, bytes)| *bytes += Bytes(500_000_000));
+    small.trend = Trend::through(&small.points, at(10), at(59), leak().trend.unwrap().rate);
+    let drawing = chart(&small);
+    assert!(drawing.contains(words), "{drawing}");
+    let trend = heights(&drawing, "trend");
+    let rise = |ends: &[f64]| ends[0] - ends[ends.len() - 1];
+    let (first, closer) = trend.split_at(trend.len() / 2);
+    assert!(rise(closer) > 4.0 * rise(first), "{trend:?}");
 }
 
 #[test]
@@ -106,7 +116,8 @@ fn look_alikes_are_drawn_on_the_scale_of_the_leak_however_large_they_are() {
     for pair in other.chunks(2) {
         assert!((pair[0] - pair[1] - 104.0 * 7.0 / 75.0).abs() < 0.2, "{other:?}");
     }
-    assert_eq!(drawing.matches("role=\"img\"").count(), 5, "the leak, the same closer, and three small ones");
+    assert_eq!(drawing.matches("role=\"img\"").count(), 4, "the leak, and three small ones");
+    assert_eq!(drawing.matches("but not from zero)</figcaption>").count(), 1, "the large one");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The host's available memory over a hunt: bounded, and thinned evenly as the hunt grows longer.
+//! A size over a hunt: bounded, and thinned evenly as the hunt grows longer.
 
 use jiff::Timestamp;
 
@@ -7,9 +7,9 @@ use crate::units::Bytes;
 /// Points kept. When there are more, every second one goes and only every second one is taken from then on.
 const CAPACITY: usize = 480;
 
-/// `MemAvailable` over time.
+/// A size over time.
 #[derive(Debug)]
-pub(super) struct Available {
+pub(super) struct Thinned {
     points: Vec<(Timestamp, Bytes)>,
     /// One of so many is kept.
     every: usize,
@@ -18,18 +18,14 @@ pub(super) struct Available {
     newest: Option<(Timestamp, Bytes)>,
 }
 
-impl Default for Available {
+impl Default for Thinned {
     fn default() -> Self {
         Self { points: Vec::new(), every: 1, skipped: 0, newest: None }
     }
 }
 
-impl Available {
+impl Thinned {
     pub(super) fn push(&mut self, at: Timestamp, bytes: Bytes) {
-        // Not every host says; zero would draw a host without memory.
-        if bytes == Bytes::ZERO {
-            return;
-        }
         self.newest = Some((at, bytes));
         self.skipped += 1;
         if self.skipped < self.every && !self.points.is_empty() {
@@ -63,23 +59,16 @@ mod tests {
 
     #[test]
     fn a_week_of_seconds_fits_and_keeps_both_its_ends_evenly_apart() {
-        let mut available = Available::default();
+        let mut thinned = Thinned::default();
         let last = 604_800;
         for second in 0..=last {
-            available.push(Timestamp::UNIX_EPOCH + Duration::from_secs(second), Bytes(1 + second));
+            thinned.push(Timestamp::UNIX_EPOCH + Duration::from_secs(second), Bytes(1 + second));
         }
-        let points = available.finish();
+        let points = thinned.finish();
         assert!((CAPACITY / 2..=CAPACITY + 1).contains(&points.len()), "{}", points.len());
         assert_eq!((points[0].1, points.last().unwrap().1), (Bytes(1), Bytes(1 + last)));
         let gaps: Vec<_> =
             points.windows(2).map(|pair| pair[1].0.as_second() - pair[0].0.as_second()).collect();
         assert!(gaps[..gaps.len() - 1].iter().all(|gap| *gap == gaps[0]), "{gaps:?}");
-    }
-
-    #[test]
-    fn a_host_that_does_not_say_has_no_points() {
-        let mut available = Available::default();
-        available.push(Timestamp::UNIX_EPOCH, Bytes::ZERO);
-        assert_eq!(available.finish(), []);
     }
 }
