@@ -18,13 +18,13 @@ fn stand_in(main: u32) -> tempfile::TempDir {
         "#!/bin/sh\necho \"$@\" >> '{}'\ncase \"$1\" in\nshow) echo {main} ;;\n--no-block) kill -TERM {main} ;;\nesac\n",
         log.display()
     );
-    fs::write(&path, script).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(&path, script).expect("the script is written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it may be run");
     place
 }
 
 fn kill_via(place: &Path, args: &[&str]) -> Ran {
-    let path = format!("{}:{}", place.display(), std::env::var("PATH").unwrap());
+    let path = format!("{}:{}", place.display(), std::env::var("PATH").expect("a PATH"));
     let mut command = leakscope();
     let command = command.env("PATH", path).args(["kill", "--json"]).args(args).stdin(Stdio::null());
     let ran: Ran = command.output().expect("leakscope starts").into();
@@ -40,8 +40,8 @@ fn asked(place: &Path) -> String {
 fn service(name: &str) -> (SmallGroup, Workload) {
     let mut workload = Workload::python(name, QUIET);
     workload.wait_for_line();
-    let group = SmallGroup::new("cache.service", 512 << 20).unwrap();
-    fs::write(group.procs(), workload.pid_text()).unwrap();
+    let group = SmallGroup::new("cache.service", 512 << 20).expect("a cgroup");
+    fs::write(group.procs(), workload.pid_text()).expect("it is moved there");
     (group, workload)
 }
 

@@ -9,13 +9,13 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
 use super::bystander::Lookalikes;
+use super::exit::exit_status;
 use super::guard::Protections;
 use super::memory::{Before, judge};
 use super::mrelease::release_memory;
@@ -25,7 +25,7 @@ use super::successor::Succession;
 use super::via::{STOPS_WITHIN, Via, ask_systemd, owners_way, unit_of};
 use super::victim::{Refusal, Victim};
 use crate::process::{Identity, ProcRoot};
-use crate::source::{ExitStatus, now};
+use crate::source::now;
 use crate::units::Moment;
 
 /// How long a process may take to die of SIGKILL: it cannot refuse, but the kernel may have memory to give back and
@@ -428,37 +428,6 @@ fn finish(victim: &Victim, options: &KillOptions, mut outcome: Outcome) -> Outco
         outcome.checks.push(options.bystanders.check(outcome.pid, &outcome.bystanders));
     }
     outcome
-}
-
-/// How a dead process ended: from the pidfd where the kernel keeps it there (Linux 6.15), from the zombie, or, for a
-/// child of our own, from `waitid` without collecting it.
-fn exit_status(victim: &Victim) -> Option<ExitStatus> {
-    let code = pidfd_exit_code(victim).or_else(|| victim.proc().zombie_exit_code(victim.identity().key));
-    if let Some(code) = code {
-        return Some(ExitStatus::from_exit_code(code));
-    }
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-    let status = waitid(WaitId::PidFd(victim.pidfd()), options).ok().flatten()?;
-    let code = status.exit_status().and_then(|code| u8::try_from(code).ok()).map(ExitStatus::Code);
-    code.or_else(|| {
-        status.terminating_signal().and_then(|signal| u8::try_from(signal).ok()).map(ExitStatus::Signal)
-    })
-}
-
-/// `PIDFD_GET_INFO` (include/uapi/linux/pidfd.h): `_IOWR(0xFF, 11, struct pidfd_info)` in its first, 64-byte version.
-const PIDFD_GET_INFO: Opcode = opcode::read_write::<libc::pidfd_info>(0xff, 11);
-
-fn pidfd_exit_code(victim: &Victim) -> Option<u32> {
-    // SAFETY: the struct consists of integers, for which all bits zero is a value.
-    let mut info: libc::pidfd_info = unsafe { std::mem::zeroed() };
-    info.mask = u64::from(libc::PIDFD_INFO_EXIT);
-    // SAFETY: the opcode belongs to this struct, whose size it carries.
-    let request = unsafe { Updater::<PIDFD_GET_INFO, libc::pidfd_info>::new(&mut info) };
-    // SAFETY: the request writes into `info` alone, which outlives the call.
-    unsafe { ioctl(victim.pidfd(), request) }.ok()?;
-    // The kernel sets the bit only when it has the exit code, which is when the process was collected.
-    let known = info.mask & u64::from(libc::PIDFD_INFO_EXIT) != 0;
-    known.then(|| u32::try_from(info.exit_code).ok()).flatten()
 }
 
 #[cfg(test)]

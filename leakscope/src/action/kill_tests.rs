@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use super::*;
 use crate::action::Bystander;
 use crate::process::vanished;
+use crate::source::ExitStatus;
 use crate::units::{Bytes, Pid, Ticks};
 
 /// A process of the test's own; it does not outlive the test.

@@ -4,6 +4,7 @@
 //! protection were checked again. A failed action is an [`Outcome`], not an error. Start reading at [`end`].
 
 mod bystander;
+mod exit;
 mod guard;
 mod kill;
 mod last_look;

@@ -2,7 +2,7 @@
 //!
 //! The files lie in the directory that systemd gives a service (`RUNTIME_DIRECTORY`), else in `/run/leakscope`, for other
 //! users than root in `XDG_RUNTIME_DIR` (`cli/usable.rs`): it is emptied at boot, as are stopped processes and cgroups. Start reading at
-//! [`Undone::usual`].
+//! [`Restraints::note`].
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};

@@ -6,6 +6,7 @@
 
 mod beside;
 mod chase;
+mod evidence;
 mod killing;
 mod thinned;
 mod timeline;

@@ -3,23 +3,23 @@
 //! The watch never stops: not while somebody is asked, and not while a victim has its grace ([`super::killing`]). Start
 //! reading at [`Chase::until_over`].
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::beside::Beside;
+use super::evidence::oom_choice;
 use super::thinned::Thinned;
 use super::timeline::Timeline;
 use super::{EveryTick, Hunted, KillMode, Options};
 use crate::action::Outcome;
 use crate::commands::present::service;
-use crate::commands::{Interrupt, bundle, counted, title};
+use crate::commands::{Interrupt, counted, title};
 use crate::leak::{Limit, State, TimeToOom};
 use crate::monitor::{Finding, Group, GroupTransition, Monitor, Tick, Transition};
-use crate::process::{Directory, Limits, ProcRoot};
-use crate::report::{AnatomyLine, OomChoice, short_command_line};
+use crate::process::{Directory, ProcRoot};
+use crate::report::{AnatomyLine, OomChoice};
 use crate::source::Source;
 use crate::ui::Ui;
 use crate::units::{Bytes, Moment, ProcKey};
@@ -52,7 +52,7 @@ pub(super) struct Chase<'a, S, D> {
     dealt_with: BTreeSet<ProcKey>,
     /// Confirmed leaks that became another program.
     pub(super) became_another: BTreeSet<ProcKey>,
-    anatomies: BTreeMap<ProcKey, AnatomyLine>,
+    pub(super) anatomies: BTreeMap<ProcKey, AnatomyLine>,
     pub(super) actions: Vec<(ProcKey, Outcome)>,
     /// Whose limit was told to be near.
     warned: BTreeSet<ProcKey>,
@@ -296,33 +296,6 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         Ok(any)
     }
 
-    /// Reads what the process consists of while it is there, and keeps it where that was asked for. What cannot be read
-    /// or written does not stop the hunt.
-    fn gather_evidence(&mut self, finding: &Finding) {
-        let root = ProcRoot::default();
-        let cgroup = Limits::discover(&root)
-            .and_then(|limits| Ok(limits.directory(&root.membership(finding.key.pid)?)))
-            .unwrap_or_default();
-        let anatomy = match root.anatomy(finding.key, cgroup.as_deref()) {
-            Ok(anatomy) => anatomy,
-            Err(error) => {
-                self.ui.say_verbose(&format!("{}: no evidence was read: {error}", title(&finding.identity)));
-                return;
-            }
-        };
-        let mut line = AnatomyLine::from(&anatomy);
-        if let Some(directory) = &self.options.evidence {
-            match bundle::write(directory, finding, &anatomy) {
-                Ok(folder) => {
-                    self.ui.say(&format!("evidence: {}", folder.display()));
-                    line.evidence = Some(folder.display().to_string());
-                }
-                Err(error) => self.ui.say(&format!("no evidence was kept: {error:#}")),
-            }
-        }
-        self.anatomies.insert(finding.key, line);
-    }
-
     pub(super) fn finish(mut self) -> Hunted {
         let (_, started, host_before) = self.monitor.began().unwrap_or_default();
         let (_, finished, host_after) = self.monitor.now().unwrap_or_default();
@@ -449,15 +422,6 @@ fn news(from: State, to: State, confirmed: bool) -> Option<String> {
         (_, true) => format!("now {}", to.name()),
         (_, false) => format!("no longer {}: {}", from.name(), to.name()),
     })
-}
-
-/// The process with the highest `oom_score` of the host, the first of several.
-fn oom_choice(proc: &ProcRoot) -> Option<OomChoice> {
-    let scores = proc.pids().ok()?.into_iter().filter_map(|pid| Some((proc.oom_score(pid)?, pid)));
-    let (score, pid) =
-        scores.filter(|(score, _)| *score > 0).max_by_key(|(score, pid)| (*score, Reverse(*pid)))?;
-    let who = proc.identify(pid).ok()?;
-    Some(OomChoice { pid, name: short_command_line(&who.cmdline, &who.comm), score })
 }
 
 pub(super) fn growth(finding: &Finding) -> String {
