@@ -6,7 +6,7 @@
 //! reason = "fail over first"            # told in the report
 //! cmd = "postgres.* -D /srv/db"         # a regular expression, anywhere in the whole command line
 //! exe = "/usr/lib/postgresql/15/bin/postgres"
-//! unit = "postgresql"                   # a systemd unit; without an ending, a service
+//! unit = "postgresql@15-main"           # a systemd unit; without an ending, a service
 //! cgroup = "/system.slice"              # this cgroup and those below it
 //! user = "postgres"                     # a name or a number
 //!
@@ -18,7 +18,7 @@
 //! known is an error: a typing mistake must not leave a database unprotected. Start reading at [`load`].
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -41,8 +41,8 @@ const MAX_BYTES: u64 = 1 << 20;
 pub struct Config {
     /// Its rules, in its order.
     pub rules: Vec<Rule>,
-    /// Pid files whose processes are protected.
-    pub pidfiles: Vec<PathBuf>,
+    /// Pid files whose processes are protected, and by which rule.
+    pub pidfiles: Vec<(PathBuf, String)>,
     /// The file itself; `None` where there is none.
     pub file: Option<PathBuf>,
 }
@@ -73,19 +73,20 @@ struct Protect {
 /// When the file cannot be read, is not as it should be, or a named one is not there.
 pub fn load(named: Option<&Path>) -> anyhow::Result<Config> {
     let path = named.unwrap_or(Path::new(USUAL));
-    let size = match fs::metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => return Ok(Config::default()),
-        Err(error) => Err(error),
-        Ok(metadata) if metadata.is_dir() => Err(ErrorKind::IsADirectory.into()),
-        Ok(metadata) => Ok(metadata.len()),
-    };
-    let read = size.and_then(|size| {
-        if size > MAX_BYTES {
-            return Err(std::io::Error::other(format!("{size} bytes are too many for a configuration")));
+    // A link that leads nowhere is a file that is missing, and not none.
+    let none = fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    if none && named.is_none() {
+        return Ok(Config::default());
+    }
+    let read = || {
+        let mut text = String::new();
+        fs::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > MAX_BYTES {
+            return Err(std::io::Error::other(format!("more than {MAX_BYTES} bytes are no configuration")));
         }
-        fs::read_to_string(path)
-    });
-    let text = read
+        Ok(text)
+    };
+    let text = read()
         .with_context(|| format!("reading {}", path.display()))
         .fix("make it readable, or name another file with --config")?;
     parse(path, &text)
@@ -126,7 +127,8 @@ impl Protect {
                 "{at}: pidfile {} is not a path from /",
                 pidfile.display()
             );
-            config.pidfiles.push(pidfile);
+            let reason = self.reason.map_or_else(String::new, |reason| format!(": {reason}"));
+            config.pidfiles.push((pidfile, format!("{}{reason}", called(self.name, at))));
             return Ok(());
         }
         anyhow::ensure!(others, "{at}: this [[protect]] names nobody");
@@ -140,10 +142,15 @@ impl Protect {
             who =
                 who.user(user.get_ref()).map_err(|error| anyhow!("{}: {error}", place(user.span().start)))?;
         }
-        let name = self.name.map_or_else(|| format!("the rule at {at}"), |name| format!("\"{name}\" ({at})"));
+        let name = called(self.name, at);
         config.rules.push(Rule { name, reason: self.reason, who, exe: self.exe });
         Ok(())
     }
+}
+
+/// What a rule is called where it is told.
+fn called(name: Option<String>, at: &str) -> String {
+    name.map_or_else(|| format!("the rule at {at}"), |name| format!("\"{name}\" ({at})"))
 }
 
 #[cfg(test)]
@@ -189,8 +196,9 @@ mod tests {
 
     #[test]
     fn a_pid_file_is_kept_to_be_read_at_each_check() {
-        let config = read("[[protect]]\nname = 'app'\npidfile = '/run/app.pid'").unwrap();
-        assert_eq!(config.pidfiles, [PathBuf::from("/run/app.pid")]);
+        let config = read("[[protect]]\nname = 'app'\nreason = 'legit'\npidfile = '/run/app.pid'").unwrap();
+        let told = "\"app\" (/etc/leakscope/config.toml:1): legit".to_owned();
+        assert_eq!(config.pidfiles, [(PathBuf::from("/run/app.pid"), told)]);
     }
 
     #[test]
@@ -223,5 +231,6 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         assert!(load(Some(folder.path())).is_err());
+        assert!(load(Some(Path::new("/dev/zero"))).is_err(), "a file without an end is not read to it");
     }
 }

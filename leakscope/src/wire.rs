@@ -94,7 +94,7 @@ async fn watch(args: WatchArgs, ui: &mut Ui) -> anyhow::Result<u8> {
 async fn kill(args: KillArgs, ui: &mut Ui) -> anyhow::Result<u8> {
     let how = args.grace.options(&args.protect)?;
     let victim = kill::identify(&ProcRoot::default(), &args.target()?)?;
-    let verdict = match args.confirm {
+    let judged = match args.confirm {
         Some(confirm) => {
             // Nobody but the victim, as it was identified.
             let mut selector = Selector::default().pids([victim.key.pid]);
@@ -105,15 +105,12 @@ async fn kill(args: KillArgs, ui: &mut Ui) -> anyhow::Result<u8> {
                 pidfiles: args.pidfile.iter().cloned().collect(),
                 confirm,
             };
-            Some(kill::judge(&mut observed.monitor(ui)?, victim.key, confirm, ui).await?)
+            let mut monitor = observed.monitor(ui)?;
+            let check = kill::judge(&mut monitor, victim.key, confirm, ui).await?;
+            Some((monitor, check))
         }
         None => None,
     };
-    if let Some(verdict) = verdict.as_ref().filter(|verdict| !verdict.passed && !args.force) {
-        let outcome = Outcome::refused(victim.key, verdict.check, verdict.detail.clone());
-        ui.out(&present::kill(&victim, &outcome, args.format.format == Output::Json, ui)?);
-        return Ok(REMAINS);
-    }
     // The kernel side tells how the victim ended, where it works; a kill needs it not.
     let source = if how.dry_run {
         Err("a dry run".to_owned())
@@ -121,6 +118,18 @@ async fn kill(args: KillArgs, ui: &mut Ui) -> anyhow::Result<u8> {
         let wanted = OpenOptions { wanted: Wanted::Ebpf, ..OpenOptions::default() };
         Live::open(&wanted).map(|opened| opened.source).map_err(|error| format!("{error:#}"))
     };
+    let verdict = match judged {
+        // Loading it took its time.
+        Some((mut monitor, check)) if check.passed => {
+            Some(kill::still(&mut monitor, victim.key, check).await?)
+        }
+        judged => judged.map(|(_, check)| check),
+    };
+    if let Some(verdict) = verdict.as_ref().filter(|verdict| !verdict.passed && !args.force) {
+        let outcome = Outcome::refused(victim.key, verdict.check, verdict.detail.clone());
+        ui.out(&present::kill(&victim, &outcome, args.format.format == Output::Json, ui)?);
+        return Ok(REMAINS);
+    }
     let mut outcome = kill::run(&victim, &how, source).await?;
     if let Some(verdict) = verdict {
         let forced = if verdict.passed { "" } else { " (--force)" };

@@ -122,6 +122,7 @@ fn a_leak_that_stops_shortly_before_it_is_confirmed_is_not_killed() {
     let ran: Ran = child.wait_with_output().expect("leakscope ends").into();
     ran.assert_no_panic();
     let json = ran.json();
+    assert!(ran.stderr.contains("now suspect"), "it was never seen: {}", ran.stderr);
     let killed = action(&json, leaker.pid()).is_some_and(|action| action["signal"].is_string());
     assert!(!killed && leaker.lives(), "{json:#}");
     twin.assert_unhurt();

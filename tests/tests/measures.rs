@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use leakscope_tests::bystander::Group;
 use leakscope_tests::command::{Ran, Workload, file, folder, leakscope, pause, require_root, run, suspect};
 
 const LEAK: &str =
@@ -15,7 +16,7 @@ const QUIET: &str = "import time\nprint('ready', flush=True)\nwhile True:\n    t
 /// leakscope with a place of its own for what is to be undone.
 fn run_in(runtime: &Path, args: &[&str]) -> Ran {
     let mut command = leakscope();
-    let command = command.env("RUNTIME_DIRECTORY", runtime).args(args).stdin(Stdio::null());
+    let command = command.env("LEAKSCOPE_UNDO_DIR", runtime.join("undo")).args(args).stdin(Stdio::null());
     let ran: Ran = command.output().expect("leakscope starts").into();
     ran.assert_no_panic();
     ran
@@ -56,6 +57,54 @@ fn a_leaker_is_frozen_instead_of_killed_its_look_alike_is_not_and_undo_lets_it_g
     let again = run_in(place.path(), &["undo", &pid]);
     assert_eq!(again.code(), 2);
     assert!(again.stderr.contains(&pid) && again.stderr.contains("fix: "), "{}", again.stderr);
+}
+
+#[test]
+fn a_leaker_alone_in_its_cgroup_is_frozen_there_and_in_a_shared_one_its_neighbour_is_not() {
+    require_root();
+    let group = Group::unified();
+    let mut leaker = Workload::python("service.py", LEAK);
+    let mut neighbour = Workload::python("service.py", QUIET);
+    neighbour.wait_for_line();
+    group.take(leaker.pid());
+    let place = folder();
+    let pid = leaker.pid_text();
+    let hunt =
+        ["hunt", "--json", "--no-report", "--confirm", "10s", "--pid", &pid, "--action", "freeze", "--yes"];
+    let alone = run_in(place.path(), &hunt).json();
+    assert_eq!(alone["actions"][0]["outcome"], "frozen", "{alone:#}");
+    assert!(group.read("cgroup.events").contains("frozen 1"));
+    assert!(!state(leaker.pid()).starts_with('T'), "no signal was needed");
+    let undone = run_in(place.path(), &["undo", "--json"]);
+    assert_eq!(undone.code(), 0, "{}{}", undone.stdout, undone.stderr);
+    assert!(group.read("cgroup.events").contains("frozen 0"));
+
+    group.take(neighbour.pid());
+    let shared = run_in(place.path(), &hunt).json();
+    assert_eq!(shared["actions"][0]["outcome"], "frozen", "{shared:#}");
+    assert!(group.read("cgroup.events").contains("frozen 0"), "a shared cgroup is not touched");
+    assert!(state(leaker.pid()).starts_with('T') && !state(neighbour.pid()).starts_with('T'));
+    // Whoever froze it before is not undone later.
+    let again = run_in(
+        place.path(),
+        &[
+            "hunt",
+            "--json",
+            "--no-report",
+            "--confirm",
+            "5s",
+            "--timeout",
+            "8s",
+            "--pid",
+            &pid,
+            "--action",
+            "freeze",
+            "--yes",
+        ],
+    );
+    assert_ne!(again.json()["actions"][0]["outcome"], "frozen", "{}", again.stdout);
+    assert_eq!(run_in(place.path(), &["undo"]).code(), 0);
+    assert!(leaker.lives() && neighbour.lives() && !state(leaker.pid()).starts_with('T'));
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn the_main_process_of_a_unit_is_ended_by_systemd_and_its_death_is_proved_all_th
     assert_eq!(json["outcome"], "killed", "{json:#}");
     assert_eq!(json["via"], format!("systemctl stop {unit}"));
     assert!(json["signal"].is_null() && json["escalated"] == false, "no signal was ours: {json:#}");
-    assert!(asked(place.path()).contains(&format!("--no-block --no-ask-password stop {unit}")));
+    assert!(asked(place.path()).contains(&format!("--no-block --no-ask-password stop -- {unit}")));
     assert!(!victim.lives() && twin.lives());
     let checks = json["checks"].as_array().unwrap();
     assert!(checks.iter().any(|check| check["check"] == "death" && check["passed"] == true), "{json:#}");
@@ -86,11 +86,28 @@ fn a_helper_is_not_ended_by_stopping_the_unit_of_another() {
 }
 
 #[test]
+fn a_unit_that_holds_somebody_protected_is_not_stopped() {
+    require_root();
+    let (group, mut main) = service("main.py");
+    let mut precious = Workload::python("precious.py", QUIET);
+    precious.wait_for_line();
+    fs::write(group.procs(), precious.pid_text()).expect("it is moved there");
+    let place = stand_in(main.pid());
+    let protect = ["--via", "systemd", "--protect", r"precious\.py$", &main.pid_text()];
+    let ran = kill_via(place.path(), &protect);
+    assert_eq!(ran.code(), 1, "{}{}", ran.stdout, ran.stderr);
+    let json = ran.json();
+    assert_eq!(json["outcome"], "refused", "{json:#}");
+    assert!(json["detail"].as_str().unwrap().contains(&precious.pid_text()), "{json:#}");
+    assert!(main.lives() && precious.lives() && !asked(place.path()).contains("stop"));
+}
+
+#[test]
 fn without_a_unit_there_is_no_systemd_to_ask_and_by_signal_the_owners_way_is_named() {
     require_root();
     let mut alone = Workload::python("alone.py", QUIET);
     alone.wait_for_line();
-    let place = stand_in(1);
+    let place = stand_in(alone.pid());
     let ran = kill_via(place.path(), &["--via", "systemd", &alone.pid_text()]);
     assert_eq!((ran.code(), ran.json()["outcome"].as_str()), (1, Some("refused")), "{}", ran.stdout);
     assert!(alone.lives() && asked(place.path()).is_empty());

@@ -50,7 +50,8 @@ const MULTI_CALL: [&str; 3] = ["busybox", "toybox", "coreutils"];
 #[derive(Clone, Debug, Default)]
 pub struct Protections {
     patterns: Vec<Regex>,
-    pidfiles: Vec<PathBuf>,
+    /// Each with the rule of a configuration file that names it, if one does.
+    pidfiles: Vec<(PathBuf, Option<String>)>,
     rules: Vec<Rule>,
 }
 
@@ -66,7 +67,14 @@ impl Protections {
     /// protected.
     #[must_use]
     pub fn pidfiles(mut self, files: impl IntoIterator<Item = PathBuf>) -> Self {
-        self.pidfiles.extend(files);
+        self.pidfiles.extend(files.into_iter().map(|file| (file, None)));
+        self
+    }
+
+    /// Adds pid files that a configuration file names, with the names of its rules.
+    #[must_use]
+    pub fn ruled_pidfiles(mut self, files: impl IntoIterator<Item = (PathBuf, String)>) -> Self {
+        self.pidfiles.extend(files.into_iter().map(|(file, rule)| (file, Some(rule))));
         self
     }
 
@@ -84,7 +92,12 @@ impl Protections {
         checks.push(oom_score(who));
         checks.push(infrastructure(who));
         checks.extend(self.patterns.iter().map(|pattern| matched(pattern, who)));
-        checks.extend(self.pidfiles.iter().map(|file| named(proc, file, who)));
+        checks.extend(self.pidfiles.iter().map(|(file, rule)| {
+            let check = named(proc, file, who);
+            let told = rule.as_ref().filter(|_| !check.passed);
+            let by = told.map_or_else(String::new, |rule| format!(" (protected by {rule})"));
+            Check { detail: check.detail + &by, ..check }
+        }));
         checks.extend(self.rules.iter().map(|rule| rule.check(who)));
         checks
     }
@@ -101,7 +114,7 @@ impl Protections {
             "infrastructure",
         ];
         let patterns = self.patterns.iter().map(|pattern| format!("protect {pattern}"));
-        let pidfiles = self.pidfiles.iter().map(|file| format!("protect-pidfile {}", file.display()));
+        let pidfiles = self.pidfiles.iter().map(|(file, _)| format!("protect-pidfile {}", file.display()));
         let rules = self.rules.iter().map(|rule| format!("config {}", rule.name));
         always.map(str::to_owned).into_iter().chain(patterns).chain(pidfiles).chain(rules).collect()
     }

@@ -22,7 +22,7 @@ use super::mrelease::release_memory;
 use super::outcome::{Check, Outcome, OutcomeKind};
 use super::still_alive;
 use super::successor::Succession;
-use super::via::{STOPS_WITHIN, Via, ask_systemd, owners_way, unit_of};
+use super::via::{NotAsked, STOPS_WITHIN, Via, ask_systemd, others_of, owners_way, unit_of};
 use super::victim::{Refusal, Victim};
 use crate::process::{Identity, ProcRoot};
 use crate::source::now;
@@ -36,6 +36,8 @@ const STUCK_AFTER: Duration = Duration::from_secs(1);
 /// How long a dead process's parent is given to collect it before it is called a zombie, and how often it is looked.
 const UNTIL_REAPED: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// What helps where systemd cannot be asked.
+const BY_SIGNAL: &str = "end it with --via signal, or ask systemd by hand";
 /// What a signal that was sent already is given when the kill is called off: most processes need a millisecond.
 const LAST_LOOK: Duration = Duration::from_millis(250);
 
@@ -117,7 +119,7 @@ pub async fn kill(victim: Victim, options: &KillOptions, cancel: impl Future<Out
     };
     let first = match options.via.verb() {
         None => terminate(&victim, options, &mut outcome),
-        Some(verb) => through_systemd(&victim, options, verb, &mut outcome).await,
+        Some(verb) => through_systemd(&victim, options, verb, &mut outcome, cancel.as_mut()).await,
     };
     let signalled = match first {
         Ok(signalled) => signalled,
@@ -189,6 +191,7 @@ fn allowed(
     victim: &Victim,
     options: &KillOptions,
     what: &str,
+    more: Option<Check>,
     outcome: &mut Outcome,
 ) -> Result<Identity, Stopped> {
     let with = |outcome: Outcome| Stopped::With(Box::new(outcome));
@@ -197,6 +200,7 @@ fn allowed(
     if options.via == Via::Auto {
         outcome.checks.extend(owners_way(victim.identity()));
     }
+    outcome.checks.extend(more);
     if let Some(against) = against(&outcome.checks) {
         outcome.kind = OutcomeKind::Refused;
         outcome.detail = format!("pid {} is protected: {against}", outcome.pid);
@@ -216,19 +220,33 @@ async fn through_systemd(
     options: &KillOptions,
     verb: &str,
     outcome: &mut Outcome,
+    cancel: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Moment, Stopped> {
     let with = |outcome: Outcome| Stopped::With(Box::new(outcome));
-    let refuse = |why: String| with(Outcome::refused(victim.identity().key, "via", why));
-    let unit = unit_of(victim).await.map_err(refuse)?;
+    let refused = |why: String| with(Outcome::refused(victim.identity().key, "via", why));
+    let unit = tokio::select! {
+        biased;
+        () = cancel => return Err(refused("interrupted before systemd was asked".to_owned())),
+        unit = unit_of(victim) => unit,
+    };
+    let unit = match unit {
+        Ok(unit) => unit,
+        Err(NotAsked::Refused(why)) => return Err(refused(why)),
+        Err(NotAsked::Unable(why)) => return Err(with(failed(outcome.clone(), why, Some(BY_SIGNAL)))),
+    };
     let asked = format!("systemctl {verb} {unit}");
-    allowed(victim, options, &format!("{asked} would have been run"), outcome)?;
+    let others = others_of(victim, &unit, &options.protections);
+    allowed(victim, options, &format!("{asked} would have been run"), Some(others), outcome)?;
     victim.last_look().map_err(Stopped::Refused)?;
     let (began, at) = now();
-    if let Err(why) = ask_systemd(verb, &unit).await {
-        return Err(with(failed(outcome.clone(), why, None)));
-    }
-    outcome.via = Some(asked.clone());
-    outcome.checks.push(Check::new("via", true, format!("{asked} was handed over at {at}")));
+    let detail = match ask_systemd(verb, &unit).await {
+        Ok(()) => format!("{asked} was handed over at {at}"),
+        // The job may be under way: the pidfd tells.
+        Err(error) if error.maybe => error.why,
+        Err(error) => return Err(with(failed(outcome.clone(), error.why, Some(BY_SIGNAL)))),
+    };
+    outcome.via = Some(asked);
+    outcome.checks.push(Check::new("via", true, detail));
     Ok(began)
 }
 
@@ -236,7 +254,7 @@ async fn through_systemd(
 fn terminate(victim: &Victim, options: &KillOptions, outcome: &mut Outcome) -> Result<Moment, Stopped> {
     let with = |outcome: Outcome| Stopped::With(Box::new(outcome));
     let what = format!("SIGTERM would have been sent to pid {}", outcome.pid);
-    let judged = allowed(victim, options, &what, outcome)?;
+    let judged = allowed(victim, options, &what, None, outcome)?;
     let (signalled, at) = now();
     send(victim, Signal::TERM).map_err(|not_sent| match not_sent {
         NotSent::Refused(refusal) => Stopped::Refused(refusal),

@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::guard::Protections;
 use super::kill::against;
 use super::outcome::{Check, Outcome, OutcomeKind};
-use super::victim::{Refusal, Victim};
-use crate::process::{Identity, Limits, ProcRoot};
+use super::undo::Restraints;
+use super::victim::{Refusal, Victim, hidden_from};
+use crate::process::{Identity, Limits, ProcRoot, vanished};
 use crate::units::{Pid, ProcKey, Ticks};
 
 /// How long the kernel is given to stop every thread.
@@ -52,19 +54,25 @@ pub enum Means {
     /// SIGSTOP; undone by SIGCONT.
     Sigstop,
     /// The cgroup's freezer.
-    CgroupFreezer {
-        /// The cgroup's directory.
-        directory: PathBuf,
-    },
+    CgroupFreezer(Group),
     /// `memory.high`.
     MemoryHigh {
-        /// The cgroup's directory.
-        directory: PathBuf,
+        /// Of which cgroup.
+        group: Group,
         /// What stood there before.
         before: String,
         /// What was set.
         set: String,
     },
+}
+
+/// A cgroup: one that is made anew under the same path is another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// The directory's inode.
+    pub inode: u64,
 }
 
 /// Something that was done to a process and can be undone.
@@ -84,15 +92,15 @@ pub struct Restraint {
     pub means: Means,
 }
 
-/// Takes hold of the process that `expected` describes and restrains it. `note` writes the restraint down before it is
-/// done; when that fails, nothing is done.
+/// Takes hold of the process that `expected` describes and restrains it. What is to be undone is written down before it is
+/// done; when that fails, nothing is done, and when nothing was done, the note goes.
 pub async fn restrain(
     proc: &ProcRoot,
     expected: &Identity,
     measure: Measure,
     protections: &Protections,
     dry_run: bool,
-    note: impl FnOnce(&Restraint) -> anyhow::Result<()>,
+    notes: &Restraints,
 ) -> Outcome {
     let victim = match Victim::open(proc, expected) {
         Ok(victim) => victim,
@@ -125,7 +133,7 @@ pub async fn restrain(
         measure,
         means,
     };
-    if let Err(error) = note(&restraint) {
+    if let Err(error) = notes.note(&restraint) {
         outcome.detail = format!("how to undo it could not be written down, so it was not done: {error:#}");
         return outcome;
     }
@@ -138,30 +146,52 @@ pub async fn restrain(
             outcome.detail = told(&restraint);
             outcome.checks.push(check);
         }
-        Err(detail) => outcome.detail = detail,
+        Err(NotDone::Untouched(detail)) => {
+            // A note of what was not done would undo what somebody else did.
+            let kept =
+                notes.forget(&restraint).err().map_or_else(String::new, |error| format!("; {error:#}"));
+            outcome.detail = detail + &kept;
+        }
+        Err(NotDone::InPart(detail)) => {
+            outcome.detail = format!("{detail}; to take it back: leakscope undo {}", outcome.pid);
+        }
     }
     outcome
 }
 
+/// Why a measure does not hold.
+#[derive(Debug)]
+enum NotDone {
+    /// Nothing was changed, or all of it was taken back.
+    Untouched(String),
+    /// Something was, and may have to be undone.
+    InPart(String),
+}
+
 /// Which means there are for a measure; or why there are none.
 fn means(proc: &ProcRoot, who: &Identity, measure: Measure) -> Result<Means, String> {
-    let own = own_cgroup(proc, who.key.pid);
+    let pid = who.key.pid;
+    let own = own_cgroup(proc, pid);
     match (measure, own) {
-        (Measure::Freeze, Ok(directory)) if directory.join("cgroup.freeze").exists() => {
-            Ok(Means::CgroupFreezer { directory })
+        (Measure::Freeze, Ok(group)) if group.directory.join("cgroup.freeze").exists() => {
+            if read(&group.directory, "cgroup.freeze")? != "0" {
+                return Err(format!("its cgroup {} is frozen already", group.directory.display()));
+            }
+            Ok(Means::CgroupFreezer(group))
         }
+        (Measure::Freeze, _) if who.state == 'T' => Err(format!("pid {pid} is stopped already")),
         (Measure::Freeze, _) => Ok(Means::Sigstop),
-        (Measure::Throttle, Ok(directory)) => {
-            let read = |name: &str| {
-                fs::read_to_string(directory.join(name)).map(|text| text.trim().to_owned()).map_err(|error| {
-                    format!(
-                        "{}: {error} (the memory controller of cgroup v2 is not on for this cgroup)",
-                        directory.join(name).display()
-                    )
-                })
-            };
-            let (before, set) = (read("memory.high")?, read("memory.current")?);
-            Ok(Means::MemoryHigh { directory, before, set })
+        (Measure::Throttle, Ok(group)) => {
+            let controller =
+                |error| format!("{error} (is the memory controller of cgroup v2 on for this cgroup?)");
+            let before = read(&group.directory, "memory.high").map_err(controller)?;
+            let set = read(&group.directory, "memory.current").map_err(controller)?;
+            let number = |text: &str| text.parse::<u64>().ok();
+            if number(&before).is_some_and(|before| number(&set).is_none_or(|set| before <= set)) {
+                let shown = group.directory.display();
+                return Err(format!("memory.high of {shown} is {before} already, and it holds {set}"));
+            }
+            Ok(Means::MemoryHigh { group, before, set })
         }
         (Measure::Throttle, Err(why)) => Err(format!(
             "it cannot be throttled: {why} (run it in a cgroup of its own, such as a systemd service)"
@@ -169,24 +199,32 @@ fn means(proc: &ProcRoot, who: &Identity, measure: Measure) -> Result<Means, Str
     }
 }
 
-/// The directory of the process's cgroup v2, when there is nobody else in it or below.
-fn own_cgroup(proc: &ProcRoot, pid: Pid) -> Result<PathBuf, String> {
+/// The process's cgroup v2, when there is nobody else in it or below.
+fn own_cgroup(proc: &ProcRoot, pid: Pid) -> Result<Group, String> {
     let find = || Ok(Limits::discover(proc)?.unified(&proc.membership(pid)?));
     let found = find().map_err(|error: io::Error| format!("its cgroup cannot be read: {error}"))?;
     let directory = found.ok_or("it is in no cgroup of version 2 but the root")?;
-    alone_in(&directory, pid).map(|()| directory)
+    let inode = fs::metadata(&directory).map_err(|error| format!("{}: {error}", directory.display()))?.ino();
+    let group = Group { directory, inode };
+    alone_in(&group, pid).map(|()| group)
 }
 
-/// Whether a process is the only one in a cgroup and below it.
-fn alone_in(directory: &Path, pid: Pid) -> Result<(), String> {
-    let shown = directory.display();
-    let read = fs::read_to_string(directory.join("cgroup.procs"));
-    let procs = read.map_err(|error| format!("{shown}/cgroup.procs: {error}"))?;
-    let others = procs.lines().filter(|line| line.trim() != pid.to_string()).count();
+/// Whether a process is in a cgroup, and the only one in it and below it.
+fn alone_in(group: &Group, pid: Pid) -> Result<(), String> {
+    let shown = group.directory.display();
+    if !group.is_there() {
+        return Err(format!("the cgroup {shown} is gone"));
+    }
+    let procs = read(&group.directory, "cgroup.procs")?;
+    let own = pid.to_string();
+    let others = procs.lines().filter(|line| line.trim() != own).count();
     if others > 0 {
         return Err(format!("it shares the cgroup {shown} with {others} other processes"));
     }
-    let entries = fs::read_dir(directory).map_err(|error| format!("{shown}: {error}"))?;
+    if procs.trim().is_empty() {
+        return Err(format!("it is not in the cgroup {shown} any more"));
+    }
+    let entries = fs::read_dir(&group.directory).map_err(|error| format!("{shown}: {error}"))?;
     for entry in entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir()) {
         let events = fs::read_to_string(entry.path().join("cgroup.events")).unwrap_or_default();
         if !events.lines().any(|line| line == "populated 0") {
@@ -196,14 +234,21 @@ fn alone_in(directory: &Path, pid: Pid) -> Result<(), String> {
     Ok(())
 }
 
+impl Group {
+    /// Whether this very cgroup is still there.
+    fn is_there(&self) -> bool {
+        fs::metadata(&self.directory).is_ok_and(|now| now.ino() == self.inode)
+    }
+}
+
 fn would(means: &Means, pid: Pid) -> String {
     match means {
         Means::Sigstop => format!("SIGSTOP would have been sent to pid {pid}"),
-        Means::CgroupFreezer { directory } => {
-            format!("the cgroup {} would have been frozen", directory.display())
+        Means::CgroupFreezer(group) => {
+            format!("the cgroup {} would have been frozen", group.directory.display())
         }
-        Means::MemoryHigh { directory, set, .. } => {
-            format!("memory.high of {} would have been set to {set}", directory.display())
+        Means::MemoryHigh { group, set, .. } => {
+            format!("memory.high of {} would have been set to {set}", group.directory.display())
         }
     }
 }
@@ -216,63 +261,92 @@ fn told(restraint: &Restraint) -> String {
             "pid {pid} is stopped (SIGSTOP): it answers nobody, keeps its memory, its locks and its connections; its \
              parent is told. To let it go on: leakscope undo {pid}"
         ),
-        Means::CgroupFreezer { directory } => format!(
+        Means::CgroupFreezer(group) => format!(
             "pid {pid} is frozen (cgroup {}): it answers nobody, keeps its memory, its locks and its connections, and \
              does not see it. To let it go on: leakscope undo {pid}",
-            directory.display()
+            group.directory.display()
         ),
-        Means::MemoryHigh { directory, before, set } => format!(
+        Means::MemoryHigh { group, before, set } => format!(
             "pid {pid} is throttled: memory.high of {} is {set} bytes (before: {before}); it goes on, slower and slower \
              as it wants more. To lift it: leakscope undo {pid}",
-            directory.display()
+            group.directory.display()
         ),
     }
 }
 
-async fn apply(victim: &Victim, means: &Means) -> Result<Check, String> {
+async fn apply(victim: &Victim, means: &Means) -> Result<Check, NotDone> {
     let pid = victim.identity().key.pid;
+    let seconds = UNTIL_STOPPED.as_secs();
+    // The note was written to the disk since the identity was read.
+    victim.last_look().map_err(|refusal| NotDone::Untouched(refusal.to_string()))?;
     match means {
         Means::Sigstop => {
-            victim.last_look().map_err(|refusal| refusal.to_string())?;
             pidfd_send_signal(victim.pidfd(), Signal::STOP)
-                .map_err(|error| format!("sending SIGSTOP to pid {pid}: {error}"))?;
-            let stopped = || matches!(victim.proc().state(victim.identity().key), Ok(Some('T')));
-            until(stopped)
-                .await
-                .then(|| Check::new("stopped", true, "/proc shows it stopped (state T)"))
-                .ok_or_else(|| {
-                    format!(
-                        "pid {pid} is not stopped {} s after SIGSTOP: undo it with leakscope undo {pid}",
-                        UNTIL_STOPPED.as_secs()
-                    )
-                })
+                .map_err(|error| NotDone::Untouched(format!("sending SIGSTOP to pid {pid}: {error}")))?;
+            let check = Check::new("stopped", true, "/proc shows every thread of it stopped (state T)");
+            let stopped = until(|| stopped(victim.proc(), pid)).await;
+            stopped
+                .then_some(check)
+                .ok_or_else(|| NotDone::InPart(format!("pid {pid} is not stopped {seconds} s after SIGSTOP")))
         }
-        Means::CgroupFreezer { directory } => {
-            alone_in(directory, pid)?;
-            write(directory, "cgroup.freeze", "1")?;
-            let check = Check::new("frozen", true, "cgroup.events says frozen 1");
-            until(|| frozen(directory) == Some(true)).await.then_some(check).ok_or_else(|| {
-                format!(
-                    "{} is not frozen after {} s: undo it with leakscope undo {pid}",
-                    directory.display(),
-                    UNTIL_STOPPED.as_secs()
-                )
-            })
+        Means::CgroupFreezer(group) => {
+            alone_in(group, pid).map_err(NotDone::Untouched)?;
+            write(&group.directory, "cgroup.freeze", "1").map_err(NotDone::Untouched)?;
+            let frozen = until(|| frozen(&group.directory) == Some(true)).await;
+            still_its_own(victim, group, ("cgroup.freeze", "0"))?;
+            let shown = group.directory.display();
+            let check = Check::new("frozen", true, format!("cgroup.events of {shown} says frozen 1"));
+            frozen
+                .then_some(check)
+                .ok_or_else(|| NotDone::InPart(format!("{shown} is not frozen after {seconds} s")))
         }
-        Means::MemoryHigh { directory, set, .. } => {
-            alone_in(directory, pid)?;
-            write(directory, "memory.high", set)?;
-            let now = read(directory, "memory.high")?;
-            // The kernel rounds to whole pages.
-            Ok(Check::new("memory-high", now != "max", format!("memory.high reads {now}")))
+        Means::MemoryHigh { group, before, set } => {
+            alone_in(group, pid).map_err(NotDone::Untouched)?;
+            write(&group.directory, "memory.high", set).map_err(NotDone::Untouched)?;
+            still_its_own(victim, group, ("memory.high", before))?;
+            let now = read(&group.directory, "memory.high").map_err(NotDone::InPart)?;
+            if same_size(&now, set) {
+                return Ok(Check::new("memory-high", true, format!("memory.high reads {now}")));
+            }
+            Err(NotDone::InPart(format!("memory.high was set to {set} and reads {now}")))
         }
     }
+}
+
+/// Whether the cgroup that was just acted on is the victim's and nobody else's; else it is put back as it was: whoever is
+/// started there next must not find it frozen.
+fn still_its_own(victim: &Victim, group: &Group, (file, before): (&str, &str)) -> Result<(), NotDone> {
+    let own = match victim.is_dead() {
+        Ok(false) => alone_in(group, victim.identity().key.pid),
+        Ok(true) => Err("it ended meanwhile".to_owned()),
+        Err(error) => Err(format!("it cannot be told whether it lives: {error}")),
+    };
+    own.map_err(|why| match write(&group.directory, file, before) {
+        Ok(()) => NotDone::Untouched(format!("{why}: what was done was taken back")),
+        Err(_) if !group.is_there() => NotDone::Untouched(why),
+        Err(error) => NotDone::InPart(format!("{why}, and it could not be taken back: {error}")),
+    })
+}
+
+/// Whether every thread of a process is stopped; the first may have ended before the others.
+fn stopped(proc: &ProcRoot, pid: Pid) -> bool {
+    let Ok(tasks) = fs::read_dir(proc.path().join(format!("{pid}/task"))) else { return false };
+    let states: Vec<u8> = tasks
+        .filter_map(Result::ok)
+        .filter_map(|task| fs::read(task.path().join("stat")).ok())
+        .filter_map(|stat| {
+            // A thread may call itself `x) R 1`: the name ends at the last bracket.
+            let end = stat.iter().rposition(|byte| *byte == b')')?;
+            stat.get(end + 2).copied()
+        })
+        .collect();
+    states.contains(&b'T') && states.iter().all(|state| matches!(state, b'T' | b't' | b'Z' | b'X'))
 }
 
 /// Undoes a restraint; what came of it in words, or why it could not be undone. A process that is gone needs nothing.
 ///
 /// # Errors
-/// When it is still restrained.
+/// When it is, or may be, still restrained.
 pub async fn undo(proc: &ProcRoot, restraint: &Restraint) -> Result<String, String> {
     let pid = restraint.pid;
     match &restraint.means {
@@ -282,44 +356,60 @@ pub async fn undo(proc: &ProcRoot, restraint: &Restraint) -> Result<String, Stri
                 .map_err(|error| format!("sending SIGCONT to pid {pid}: {error}"))?;
             let runs = || !matches!(proc.state(victim.identity().key), Ok(Some('T')));
             until(runs).await.then(|| format!("pid {pid} goes on")).ok_or_else(|| {
-                format!(
-                    "pid {pid} is still stopped {} s after SIGCONT: somebody else stops it",
-                    UNTIL_STOPPED.as_secs()
-                )
+                let seconds = UNTIL_STOPPED.as_secs();
+                format!("pid {pid} is still stopped {seconds} s after SIGCONT: somebody else stops it")
             })
         }
-        Means::CgroupFreezer { directory } => {
-            if !directory.exists() {
+        Means::CgroupFreezer(group) => {
+            let directory = &group.directory;
+            if !group.is_there() {
                 return Ok(format!("the cgroup {} is gone", directory.display()));
             }
             write(directory, "cgroup.freeze", "0")?;
             until(|| frozen(directory) == Some(false))
                 .await
-                .then(|| format!("pid {pid} goes on"))
+                .then(|| format!("the cgroup {} goes on", directory.display()))
                 .ok_or_else(|| format!("{} stays frozen: a cgroup above it is, too", directory.display()))
         }
-        Means::MemoryHigh { directory, before, set } => {
-            if !directory.exists() {
+        Means::MemoryHigh { group, before, set } => {
+            let directory = &group.directory;
+            if !group.is_there() {
                 return Ok(format!("the cgroup {} is gone", directory.display()));
             }
             let now = read(directory, "memory.high")?;
-            if !same_size(&now, set) {
-                return Err(format!(
-                    "memory.high of {} is {now}, and leakscope set {set}: somebody changed it since; it is left so",
-                    directory.display()
-                ));
+            if same_size(&now, set) {
+                write(directory, "memory.high", before)?;
+                return Ok(format!("memory.high of {} is {before} again", directory.display()));
             }
-            write(directory, "memory.high", before)?;
-            Ok(format!("memory.high of {} is {before} again", directory.display()))
+            let changed = format!(
+                "memory.high of {} is {now}, and leakscope set {set}: somebody changed it since, and it is left so",
+                directory.display()
+            );
+            if held(proc, restraint)?.is_none() {
+                Ok(format!("pid {pid} is gone; {changed}"))
+            } else {
+                Err(changed)
+            }
         }
     }
 }
 
-/// Holds the process that was restrained; `None` when it is gone.
+/// Holds the process that was restrained; `None` when it is gone. What cannot be read is not gone.
 fn held(proc: &ProcRoot, restraint: &Restraint) -> Result<Option<Victim>, String> {
     let key = ProcKey { pid: restraint.pid, start: restraint.start_time_ticks };
-    let Ok(now) = proc.identify(key.pid) else { return Ok(None) };
-    if now.key != key || now.boot_id.as_deref() != restraint.boot_id.as_deref() {
+    let now = match proc.identify(key.pid) {
+        Ok(now) => now,
+        Err(error) if vanished(&error) => match hidden_from(proc, key.pid) {
+            Some(hidden) => return Err(hidden),
+            None => return Ok(None),
+        },
+        Err(error) => return Err(format!("pid {} cannot be identified: {error}", key.pid)),
+    };
+    let other_boot = match (&now.boot_id, &restraint.boot_id) {
+        (Some(now), Some(then)) => **now != **then,
+        _ => false,
+    };
+    if now.key != key || other_boot {
         return Ok(None);
     }
     match Victim::open(proc, &now) {

@@ -46,6 +46,10 @@ fn cgroup(pid: Pid, high: &str) -> TempDir {
     folder
 }
 
+fn group(directory: &Path) -> Group {
+    Group { directory: directory.to_owned(), inode: fs::metadata(directory).unwrap().ino() }
+}
+
 fn throttled(who: &Identity, directory: &Path, before: &str) -> Restraint {
     Restraint {
         pid: who.key.pid,
@@ -54,7 +58,7 @@ fn throttled(who: &Identity, directory: &Path, before: &str) -> Restraint {
         cmdline: who.command_line(),
         measure: Measure::Throttle,
         means: Means::MemoryHigh {
-            directory: directory.to_owned(),
+            group: group(directory),
             before: before.to_owned(),
             set: "8192000".to_owned(),
         },
@@ -122,25 +126,74 @@ async fn a_cgroup_with_anybody_else_in_it_is_not_touched() {
     let procs = folder.path().join("cgroup.procs");
     let victim = Victim::open(&ProcRoot::default(), &who).unwrap();
     fs::write(&procs, format!("{}\n1\n", who.key.pid)).unwrap();
-    let refused = apply(&victim, &throttled(&who, folder.path(), "max").means).await.unwrap_err();
+    let NotDone::Untouched(refused) =
+        apply(&victim, &throttled(&who, folder.path(), "max").means).await.unwrap_err()
+    else {
+        panic!("something was touched")
+    };
     assert!(refused.contains("with 1 other processes"), "{refused}");
     fs::write(&procs, format!("{}\n", who.key.pid)).unwrap();
     fs::create_dir(folder.path().join("child")).unwrap();
     fs::write(folder.path().join("child/cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
-    assert!(alone_in(folder.path(), who.key.pid).unwrap_err().contains("there are others in"));
+    assert!(alone_in(&group(folder.path()), who.key.pid).unwrap_err().contains("there are others in"));
     fs::write(folder.path().join("child/cgroup.events"), "populated 0\nfrozen 0\n").unwrap();
-    assert_eq!(alone_in(folder.path(), who.key.pid), Ok(()));
+    assert_eq!(alone_in(&group(folder.path()), who.key.pid), Ok(()));
 }
 
 #[tokio::test]
 async fn nothing_is_done_that_could_not_be_written_down() {
     let (_sleeper, who) = Sleeper::start();
     let root = ProcRoot::default();
-    let refuse = |_: &Restraint| Err(anyhow::anyhow!("no space"));
-    let outcome = restrain(&root, &who, Measure::Freeze, &Protections::default(), false, refuse).await;
+    let nowhere = Restraints::new("/dev/null/undo");
+    let protections = Protections::default();
+    let outcome = restrain(&root, &who, Measure::Freeze, &protections, false, &nowhere).await;
     assert_eq!(outcome.kind, OutcomeKind::Failed);
-    assert!(outcome.detail.contains("no space"), "{}", outcome.detail);
+    assert!(outcome.detail.contains("/dev/null/undo"), "{}", outcome.detail);
     assert_ne!(root.state(who.key).unwrap(), Some('T'));
-    let dry = restrain(&root, &who, Measure::Freeze, &Protections::default(), true, refuse).await;
+    let dry = restrain(&root, &who, Measure::Freeze, &protections, true, &nowhere).await;
     assert_eq!(dry.kind, OutcomeKind::DryRun, "{}", dry.detail);
+}
+
+#[tokio::test]
+async fn a_cgroup_that_the_process_has_left_is_not_touched_and_one_made_anew_is_another() {
+    let (_sleeper, who) = Sleeper::start();
+    let folder = cgroup(who.key.pid, "max");
+    let victim = Victim::open(&ProcRoot::default(), &who).unwrap();
+    let restraint = throttled(&who, folder.path(), "max");
+    fs::write(folder.path().join("cgroup.procs"), "").unwrap();
+    let left = apply(&victim, &restraint.means).await.unwrap_err();
+    assert!(matches!(&left, NotDone::Untouched(why) if why.contains("not in the cgroup")), "{left:?}");
+    let other = Means::MemoryHigh {
+        group: Group { inode: 1, ..group(folder.path()) },
+        before: "max".to_owned(),
+        set: "1".to_owned(),
+    };
+    assert!(matches!(apply(&victim, &other).await, Err(NotDone::Untouched(_))));
+    let told = undo(&ProcRoot::default(), &Restraint { means: other, ..restraint }).await.unwrap();
+    assert!(told.contains("is gone"), "{told}");
+    assert_eq!(fs::read_to_string(folder.path().join("memory.high")).unwrap(), "max\n");
+}
+
+#[tokio::test]
+async fn what_was_stopped_by_somebody_else_is_refused_and_leaves_no_note() {
+    let (_sleeper, who) = Sleeper::start();
+    let root = ProcRoot::default();
+    let place = tempfile::tempdir().unwrap();
+    let notes = Restraints::new(place.path().join("undo"));
+    let victim = Victim::open(&root, &who).unwrap();
+    apply(&victim, &Means::Sigstop).await.unwrap();
+    let stopped = root.identify(who.key.pid).unwrap();
+    let outcome = restrain(&root, &stopped, Measure::Freeze, &Protections::default(), false, &notes).await;
+    assert_eq!(outcome.kind, OutcomeKind::Refused, "{}", outcome.detail);
+    assert!(notes.all().unwrap().0.is_empty());
+}
+
+#[tokio::test]
+async fn a_process_that_cannot_be_read_is_not_taken_for_gone() {
+    let (_sleeper, who) = Sleeper::start();
+    let restraint = Restraint { means: Means::Sigstop, ..throttled(&who, Path::new("/"), "") };
+    // A /proc that does not know the pid, while the kernel does: hidepid, or another pid namespace.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let hidden = undo(&ProcRoot::new(elsewhere.path()), &restraint).await;
+    assert!(hidden.is_err(), "{hidden:?}");
 }

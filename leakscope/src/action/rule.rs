@@ -1,5 +1,6 @@
 //! A protection of the administrator's own: whoever matches every part that a rule names must not be killed.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use super::outcome::Check;
@@ -22,7 +23,13 @@ impl Rule {
     /// Whether it is about this process.
     pub fn catches(&self, who: &Identity) -> bool {
         // Whose program may not be read may be the one that is meant; a thread of the kernel has none.
-        let runs = |asked: &PathBuf| who.exe.as_ref().map_or(!who.kernel_thread, |exe| exe.path == *asked);
+        let runs = |asked: &PathBuf| {
+            let Some(exe) = &who.exe else { return !who.kernel_thread };
+            // `python3` is a link to the program that the kernel names.
+            let same =
+                || std::fs::metadata(asked).is_ok_and(|file| (file.dev(), file.ino()) == (exe.dev, exe.ino));
+            exe.path == *asked || same()
+        };
         self.exe.as_ref().is_none_or(runs) && self.who.matches(who)
     }
 

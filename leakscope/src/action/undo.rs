@@ -1,12 +1,11 @@
 //! What was done and may be undone, on disk: one file for each process, written before it is done.
 //!
-//! The files lie in the directory that systemd gives a service (`RUNTIME_DIRECTORY`), else in `/run/leakscope`, for other
-//! users than root in `XDG_RUNTIME_DIR` (`cli/usable.rs`): it is emptied at boot, as are stopped processes and cgroups. Start reading at
-//! [`Restraints::note`].
+//! The files lie in `/run/leakscope/undo`, for other users than root in `XDG_RUNTIME_DIR` (`cli/usable.rs`): it is emptied at
+//! boot, as stopped processes and cgroups are gone then. Start reading at [`Restraints::note`].
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -50,26 +49,21 @@ impl Restraints {
             .create(&self.directory)
             .with_context(|| format!("making {}", self.directory.display()))?;
         let path = self.path(restraint);
-        let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let mut file = match opened {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                anyhow::bail!(
-                    "{} is there: pid {} is restrained already (leakscope undo {})",
-                    path.display(),
-                    restraint.pid,
-                    restraint.pid
-                )
-            }
-            opened => opened.with_context(|| format!("writing {}", path.display()))?,
-        };
-        let written = serde_json::to_vec_pretty(restraint)
-            .map_err(std::io::Error::from)
-            .and_then(|text| file.write_all(&text))
-            .and_then(|()| file.sync_all());
-        written.with_context(|| format!("writing {}", path.display())).inspect_err(|_| {
-            // Half of a note is worse than none; the error that matters is on its way.
-            let _ = fs::remove_file(&path);
-        })
+        let writing = || format!("writing {}", path.display());
+        // It gets its name when it is whole: half of a note is worse than none.
+        let mut file = tempfile::NamedTempFile::new_in(&self.directory).with_context(writing)?;
+        let text = serde_json::to_vec_pretty(restraint)?;
+        file.write_all(&text).and_then(|()| file.as_file().sync_all()).with_context(writing)?;
+        match file.persist_noclobber(&path) {
+            Ok(_) => Ok(()),
+            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => anyhow::bail!(
+                "{} is there: pid {} is restrained already (leakscope undo {})",
+                path.display(),
+                restraint.pid,
+                restraint.pid
+            ),
+            Err(error) => Err(error.error).with_context(writing),
+        }
     }
 
     /// Forgets one.
@@ -78,7 +72,10 @@ impl Restraints {
     /// When the file cannot be removed.
     pub fn forget(&self, restraint: &Restraint) -> anyhow::Result<()> {
         let path = self.path(restraint);
-        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.with_context(|| format!("removing {}", path.display())),
+        }
     }
 
     /// All that are written down, in the order of their pids; and the files that cannot be read, with the reason.

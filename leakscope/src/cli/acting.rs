@@ -32,7 +32,8 @@ pub struct GraceArgs {
     /// Never send SIGKILL
     #[arg(long)]
     pub no_escalate: bool,
-    /// By whose hand: a signal, or systemd for the main process of a service (auto: a signal, and the owner's way is named)
+    /// By whose hand: a signal, or systemd for the main process of a service (auto: a signal, and the owner's way is
+    /// named); systemd has a grace of its own
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     pub via: ViaChoice,
     /// Run every check and signal nobody
@@ -93,6 +94,9 @@ pub struct KillArgs {
 
 /// `leakscope undo`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+What was done is written down in /run/leakscope/undo (for other users than root below XDG_RUNTIME_DIR), or in the directory \
+that LEAKSCOPE_UNDO_DIR names, for hunt and undo alike.")]
 pub struct UndoArgs {
     /// Of these processes [default: of all]
     #[arg(value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
@@ -115,7 +119,7 @@ The configuration file protects whoever matches all that a rule names; a key tha
   reason = \"fail over first\"
   cmd = \"postgres.* -D /srv/db\"    # a regular expression, anywhere in the whole command line
   exe = \"/usr/lib/postgresql/15/bin/postgres\"
-  unit = \"postgresql\"              # a systemd unit; without an ending, a service
+  unit = \"postgresql@15-main\"      # a systemd unit; without an ending, a service
   cgroup = \"/system.slice\"         # this cgroup and those below it
   user = \"postgres\"                # a name or a number
 

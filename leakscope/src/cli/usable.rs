@@ -121,7 +121,8 @@ impl ProtectArgs {
         let config = config::load(self.config.as_deref())?;
         let protections = Protections::default()
             .patterns(regexes("--protect", &self.protect_cmds)?)
-            .pidfiles(self.protect_pidfiles.iter().cloned().chain(config.pidfiles))
+            .pidfiles(self.protect_pidfiles.iter().cloned())
+            .ruled_pidfiles(config.pidfiles)
             .rules(config.rules);
         Ok((protections, config.file))
     }
@@ -130,6 +131,13 @@ impl ProtectArgs {
 impl GraceArgs {
     /// How a kill goes, and who must not be killed.
     pub fn options(&self, protect: &ProtectArgs) -> anyhow::Result<KillOptions> {
+        let by_systemd = matches!(self.via, ViaChoice::Systemd | ViaChoice::SystemdRestart);
+        if by_systemd && self.no_escalate {
+            return Err(anyhow::anyhow!(
+                "--no-escalate does not go with --via systemd: SIGKILL is systemd's own affair"
+            ))
+            .fix("set SendSIGKILL=no in the unit, or end the process with --via signal");
+        }
         Ok(KillOptions {
             grace: self.grace,
             escalate: !self.no_escalate,
@@ -182,19 +190,13 @@ fn watchable(root: &ProcRoot, pid: Pid) -> anyhow::Result<()> {
         .fix("name the process whose memory grows (leakscope watch ranks them)")
 }
 
-/// Where it is written down how to undo what was done: emptied at boot, as what was done is.
+/// Where it is written down how to undo what was done: emptied at boot, as what was done is. Not the directory that systemd
+/// gives a service: it goes with the service, and what was stopped stays.
 pub fn restraints() -> Restraints {
-    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    // systemd gives a service several directories with colons between them.
-    let given = named("RUNTIME_DIRECTORY").map(|value| {
-        let text = value.to_string_lossy().into_owned();
-        PathBuf::from(text.split(':').next().unwrap_or_default())
-    });
+    let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let own = || named("XDG_RUNTIME_DIR").filter(|_| !rustix::process::geteuid().is_root());
-    let usual = || {
-        own().map_or_else(|| PathBuf::from("/run/leakscope"), |value| PathBuf::from(value).join("leakscope"))
-    };
-    Restraints::new(given.unwrap_or_else(usual).join("undo"))
+    let usual = || own().unwrap_or_else(|| PathBuf::from("/run")).join("leakscope/undo");
+    Restraints::new(named("LEAKSCOPE_UNDO_DIR").unwrap_or_else(usual))
 }
 
 fn regexes(option: &str, patterns: &[String]) -> anyhow::Result<Vec<Regex>> {

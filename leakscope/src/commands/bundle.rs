@@ -5,7 +5,7 @@
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -31,6 +31,13 @@ pub fn prepare(directory: &Path) -> anyhow::Result<()> {
         .create(directory)
         .with_context(|| format!("making the directory {}", directory.display()))
         .fix(HOW)?;
+    // Whoever may rename what lies there could make root write where they choose.
+    let found = fs::metadata(directory).with_context(|| format!("reading {}", directory.display()))?;
+    let own = [0, rustix::process::geteuid().as_raw()].contains(&found.uid());
+    if !own || found.mode() & 0o022 != 0 && found.mode() & 0o1000 == 0 {
+        return Err(anyhow::anyhow!("{} may be written to by others", directory.display()))
+            .fix("give --evidence a directory of your own (chmod go-w)");
+    }
     // Found out before the hunt, not after it.
     tempfile::Builder::new()
         .prefix(".leakscope-")
@@ -66,13 +73,20 @@ pub fn write(directory: &Path, finding: &Finding, anatomy: &Anatomy) -> anyhow::
     for number in 0..MOST {
         let suffix = if number == 0 { String::new() } else { format!(".{number}") };
         let target = directory.join(format!("{name}{suffix}"));
-        match rustix::fs::renameat_with(CWD, &kept, CWD, &target, RenameFlags::NOREPLACE) {
+        let renamed = match rustix::fs::renameat_with(CWD, &kept, CWD, &target, RenameFlags::NOREPLACE) {
+            // Not every file system knows the flag; a folder is not renamed over one that holds anything.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::OPNOTSUPP) => {
+                rustix::fs::rename(&kept, &target)
+            }
+            renamed => renamed,
+        };
+        match renamed {
             Ok(()) => {
                 // It has its own name now, and is nobody's to remove.
                 let _ = place.keep();
                 return Ok(target);
             }
-            Err(rustix::io::Errno::EXIST) => {}
+            Err(rustix::io::Errno::EXIST | rustix::io::Errno::NOTEMPTY) => {}
             Err(error) => return Err(error).with_context(|| format!("naming it {}", target.display())),
         }
     }

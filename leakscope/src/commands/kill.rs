@@ -104,6 +104,30 @@ pub async fn judge<S: Source, D: Directory>(
     }
 }
 
+/// Whether what [`judge`] found is still so, by one more reading: right before the kill.
+///
+/// # Errors
+/// When the source can no longer observe.
+pub async fn still<S: Source, D: Directory>(
+    monitor: &mut Monitor<S, D>,
+    key: ProcKey,
+    check: Check,
+) -> anyhow::Result<Check> {
+    monitor.step().await?;
+    Ok(match monitor.process(key).map(|tracked| &tracked.verdict) {
+        Some(verdict) if !verdict.confirmed => {
+            let now = verdict.state.name();
+            Check {
+                passed: false,
+                detail: format!("the leak was confirmed and no longer is: now {now}"),
+                ..check
+            }
+        }
+        // One that is gone is found to be so by the kill.
+        _ => check,
+    })
+}
+
 /// Kills the victim, verified, and says what came of it. `source` is asked how the kernel saw it end; where there is none,
 /// the error says why, and so does the outcome. Ctrl-C calls the kill off: no further signal is sent.
 ///
@@ -124,6 +148,15 @@ pub async fn run<S: Source>(
     let how = KillOptions { bystanders: Lookalikes::of(&root, victim), ..how.clone() };
     let called_off = Notify::new();
     let mut ending = pin!(action::end(&root, victim, &how, called_off.notified()));
+    // Loading the kernel side took its time, in which nobody was heard.
+    tokio::task::yield_now().await;
+    tokio::select! {
+        biased;
+        () = interrupt.received() => {
+            return Ok(Outcome::refused(victim.key, "consent", "interrupted before a signal was sent"));
+        }
+        () = std::future::ready(()) => {}
+    }
     let mut outcome = loop {
         tokio::select! {
             biased;

@@ -31,13 +31,17 @@ pub struct Undone {
 #[derive(Clone, Debug, Serialize)]
 pub struct Done {
     schema: &'static str,
+    /// Where the notes lie.
+    directory: String,
     restraints: Vec<Undone>,
+    /// Notes that could not be read.
+    unreadable: Vec<String>,
 }
 
 impl Done {
     /// Whether everything that was to be undone is.
     pub fn all_undone(&self) -> bool {
-        self.restraints.iter().all(|one| one.undone != Some(false))
+        self.unreadable.is_empty() && self.restraints.iter().all(|one| one.undone != Some(false))
     }
 }
 
@@ -58,17 +62,22 @@ pub async fn run(restraints: &Restraints, options: &Options, ui: &mut Ui) -> any
             restraints.directory().display()
         );
     }
-    let mut done = Done { schema: "leakscope.undo/1", restraints: Vec::new() };
+    let mut done = Done {
+        schema: "leakscope.undo/1",
+        directory: restraints.directory().display().to_string(),
+        restraints: Vec::new(),
+        unreadable: unreadable.iter().map(|error| format!("{error:#}")).collect(),
+    };
     let asked = |restraint: &Restraint| options.pids.is_empty() || options.pids.contains(&restraint.pid);
     for restraint in all.into_iter().filter(asked) {
         let (undone, detail) = if options.list {
             (None, None)
         } else {
             match undo(&root, &restraint).await {
-                Ok(detail) => {
-                    restraints.forget(&restraint)?;
-                    (Some(true), Some(detail))
-                }
+                Ok(detail) => match restraints.forget(&restraint) {
+                    Ok(()) => (Some(true), Some(detail)),
+                    Err(error) => (Some(false), Some(format!("{detail}, but its note stays: {error:#}"))),
+                },
                 Err(detail) => (Some(false), Some(detail)),
             }
         };
@@ -86,7 +95,7 @@ pub fn show(done: &Done, json: bool) -> anyhow::Result<String> {
         return Ok(format!("{}\n", serde_json::to_string_pretty(done)?));
     }
     if done.restraints.is_empty() {
-        return Ok("nothing to undo\n".to_owned());
+        return Ok(format!("nothing to undo in {}\n", done.directory));
     }
     let line = |one: &Undone| {
         let Restraint { pid, cmdline, measure, .. } = &one.restraint;

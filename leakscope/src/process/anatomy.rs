@@ -12,8 +12,6 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use procfs::FromBufRead;
-use procfs::process::{MMapPath, MemoryMap, MemoryMaps};
 use rustix::fs::{Dir, Mode, OFlags, openat};
 
 use super::read::{ProcRoot, beginning, open_in, stat};
@@ -22,8 +20,10 @@ use crate::units::{Bytes, ProcKey};
 /// Longest time that reading the mappings may take, and most text that is read of them: some 40,000 mappings.
 const SMAPS_TIME: Duration = Duration::from_secs(1);
 const SMAPS_BYTES: usize = 32 << 20;
-/// How much is read of them at a time.
+/// How much is read of them at a time, the longest line, and the most names that are told apart.
 const PIECE: usize = 256 << 10;
+const LONGEST_LINE: usize = 8 << 10;
+const MOST_NAMES: usize = 4096;
 /// Most bytes of any other file.
 const FILE_BYTES: u64 = 256 << 10;
 /// Kinds of mapping that are kept, the largest first.
@@ -137,76 +137,88 @@ fn entries(dir: &OwnedFd, name: &str) -> Option<usize> {
 }
 
 fn mappings(dir: &OwnedFd) -> Result<Mappings, String> {
-    let mut file = open_in(dir, "smaps").map_err(|error| format!("smaps: {error}"))?;
-    let (text, cut) =
-        read_within(&mut file, SMAPS_BYTES, SMAPS_TIME).map_err(|error| format!("smaps: {error}"))?;
-    let whole = if cut.is_some() { whole_mappings(&text) } else { &text };
-    let maps = MemoryMaps::from_buf_read(whole).map_err(|error| format!("smaps: {error}"))?;
-    Ok(summary(&maps, cut))
+    let read = || summed(&mut open_in(dir, "smaps")?, SMAPS_BYTES, SMAPS_TIME);
+    read().map_err(|error| format!("smaps: {error}"))
 }
 
-/// Reads until the end, so many bytes, or so long; and why not to the end.
-fn read_within(file: &mut impl Read, bytes: usize, time: Duration) -> io::Result<(Vec<u8>, Option<String>)> {
+/// Adds up what a `smaps` says, in one pass: a process with ten thousands of mappings has megabytes of it, and is read when
+/// memory is short. (The procfs crate makes a table of two dozen entries of each mapping.) Ends at the end, after so many
+/// bytes, or after so long; what is said of a mapping that was cut counts as far as it was read.
+fn summed(file: &mut impl Read, bytes: usize, time: Duration) -> io::Result<Mappings> {
     let began = now();
-    let mut text = Vec::new();
-    loop {
-        let before = text.len();
-        file.by_ref().take(PIECE as u64).read_to_end(&mut text)?;
-        if text.len() - before < PIECE {
-            return Ok((text, None));
+    let mut sums = Sums::default();
+    let (mut piece, mut rest, mut read) = (vec![0; PIECE], Vec::new(), 0);
+    let cut = loop {
+        let length = file.read(&mut piece)?;
+        if length == 0 {
+            break None;
         }
-        if text.len() >= bytes {
-            return Ok((text, Some(format!("there is more than {}", Bytes(bytes as u64)))));
+        read += length;
+        for part in piece[..length].split_inclusive(|byte| *byte == b'\n') {
+            rest.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                sums.line(&String::from_utf8_lossy(&rest));
+                rest.clear();
+            } else if rest.len() > LONGEST_LINE {
+                rest.clear();
+            }
+        }
+        if read >= bytes {
+            break Some(format!("there is more than {}", Bytes(bytes as u64)));
         }
         if began.elapsed() >= time {
-            return Ok((text, Some(format!("it took longer than {} s", time.as_secs_f64()))));
+            break Some(format!("it took longer than {} s", time.as_secs_f64()));
         }
+    };
+    Ok(sums.finish(cut))
+}
+
+/// What was added up so far.
+#[derive(Default)]
+struct Sums {
+    by_name: HashMap<String, Mapped>,
+    name: String,
+    read: u64,
+}
+
+impl Sums {
+    fn line(&mut self, line: &str) {
+        let mut words = line.split_ascii_whitespace();
+        let Some(first) = words.next() else { return };
+        if let Some(key) = first.strip_suffix(':') {
+            let Some(kib) = words.next().and_then(|number| number.parse().ok()) else { return };
+            let Some(mapped) = self.by_name.get_mut(&self.name) else { return };
+            match key {
+                "Rss" => mapped.rss += Bytes::from_kib(kib),
+                "Anonymous" => mapped.anon += Bytes::from_kib(kib),
+                "Swap" => mapped.swap += Bytes::from_kib(kib),
+                _ => {}
+            }
+            return;
+        }
+        // `address perms offset dev inode name`; a name may hold blanks.
+        let mut rest = line.trim_end();
+        for _ in 0..5 {
+            rest = rest.split_once(' ').map_or("", |(_, rest)| rest.trim_start());
+        }
+        let name = if rest.is_empty() { "[anon]" } else { rest };
+        self.read += 1;
+        if !self.by_name.contains_key(name) && self.by_name.len() >= MOST_NAMES {
+            self.name = "(others)".to_owned();
+        } else {
+            name.clone_into(&mut self.name);
+        }
+        let name = self.name.clone();
+        self.by_name.entry(name.clone()).or_insert_with(|| Mapped { name, ..Mapped::default() }).count += 1;
     }
-}
 
-/// The text up to the last mapping that is there from its first line to its last, `VmFlags`.
-fn whole_mappings(text: &[u8]) -> &[u8] {
-    const LAST: &[u8] = b"\nVmFlags:";
-    let line_end = |text: &[u8]| text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let lines = &text[..line_end(text)];
-    let last = lines.windows(LAST.len()).rposition(|window| window == LAST);
-    last.map_or(&[], |at| {
-        let rest = &lines[at + 1..];
-        let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |end| end + 1);
-        &lines[..at + 1 + end]
-    })
-}
-
-fn summary(maps: &MemoryMaps, cut: Option<String>) -> Mappings {
-    let mut by_name: HashMap<String, Mapped> = HashMap::new();
-    for map in &maps.0 {
-        let size = |key: &str| Bytes(map.extension.map.get(key).copied().unwrap_or(0));
-        let name = name(map);
-        let mapped = by_name.entry(name.clone()).or_insert_with(|| Mapped { name, ..Mapped::default() });
-        mapped.count += 1;
-        mapped.rss += size("Rss");
-        mapped.anon += size("Anonymous");
-        mapped.swap += size("Swap");
-    }
-    let mut largest: Vec<Mapped> = by_name.into_values().collect();
-    largest.sort_by(|one, other| {
-        (other.anon + other.swap, other.rss, &one.name).cmp(&(one.anon + one.swap, one.rss, &other.name))
-    });
-    largest.truncate(KINDS);
-    Mappings { largest, read: maps.0.len() as u64, cut }
-}
-
-fn name(map: &MemoryMap) -> String {
-    match &map.pathname {
-        MMapPath::Path(path) => path.to_string_lossy().into_owned(),
-        MMapPath::Heap => "[heap]".to_owned(),
-        MMapPath::Stack => "[stack]".to_owned(),
-        MMapPath::TStack(_) => "[stack of a thread]".to_owned(),
-        MMapPath::Vdso | MMapPath::Vvar | MMapPath::Vsyscall => "[vdso]".to_owned(),
-        MMapPath::Rollup => "[rollup]".to_owned(),
-        MMapPath::Anonymous => "[anon]".to_owned(),
-        MMapPath::Vsys(key) => format!("SysV segment {key:#x}"),
-        MMapPath::Other(name) => format!("[{name}]"),
+    fn finish(self, cut: Option<String>) -> Mappings {
+        let mut largest: Vec<Mapped> = self.by_name.into_values().collect();
+        largest.sort_by(|one, other| {
+            (other.anon + other.swap, other.rss, &one.name).cmp(&(one.anon + one.swap, one.rss, &other.name))
+        });
+        largest.truncate(KINDS);
+        Mappings { largest, read: self.read, cut }
     }
 }
 
@@ -232,37 +244,41 @@ mod tests {
         )
     }
 
+    /// Says all of it, a few bytes at a time.
+    struct Dripping<'a>(&'a [u8]);
+
+    impl Read for Dripping<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let length = self.0.len().min(7).min(into.len());
+            into[..length].copy_from_slice(&self.0[..length]);
+            self.0 = &self.0[length..];
+            Ok(length)
+        }
+    }
+
     #[test]
     fn mappings_of_one_name_are_one_line_and_the_largest_comes_first() {
         let text =
-            [smaps("[heap]", 100), smaps("", 300), smaps("/lib/libc.so.6", 4), smaps("", 500)].concat();
-        let mappings = summary(&MemoryMaps::from_buf_read(text.as_bytes()).unwrap(), None);
-        let lines: Vec<_> = mappings
-            .largest
-            .iter()
-            .map(|m| (m.name.as_str(), m.count, m.anon.0 / 1024, m.swap.0 / 1024))
-            .collect();
-        assert_eq!(lines, [("[anon]", 2, 800, 16), ("[heap]", 1, 100, 8), ("/lib/libc.so.6", 1, 4, 8)]);
+            [smaps("[heap]", 100), smaps("", 300), smaps("/my lib/libc.so.6 (deleted)", 4), smaps("", 500)]
+                .concat();
+        let mappings = summed(&mut Dripping(text.as_bytes()), 1 << 20, SMAPS_TIME).unwrap();
+        let line = |m: &Mapped| (m.name.clone(), m.count, m.anon.0 / 1024, m.swap.0 / 1024);
+        let told = [("[anon]", 2, 800, 16), ("[heap]", 1, 100, 8), ("/my lib/libc.so.6 (deleted)", 1, 4, 8)];
+        let told = told.map(|(name, count, anon, swap)| (name.to_owned(), count, anon, swap));
+        assert_eq!(mappings.largest.iter().map(line).collect::<Vec<_>>(), told);
         assert_eq!((mappings.read, mappings.cut), (4, None));
     }
 
     #[test]
-    fn what_was_cut_ends_with_a_whole_mapping() {
-        let text = [smaps("[heap]", 100), smaps("", 300)].concat();
-        let first = smaps("[heap]", 100);
-        for cut in first.len()..text.len() {
-            assert_eq!(whole_mappings(&text.as_bytes()[..cut]).len(), first.len(), "cut at {cut}");
-        }
-        assert!(whole_mappings(&text.as_bytes()[..first.len() - 30]).is_empty());
-    }
-
-    #[test]
-    fn reading_ends_after_so_many_bytes_and_says_so() {
-        let (text, cut) = read_within(&mut io::repeat(b'x'), 2 * PIECE, Duration::from_secs(60)).unwrap();
-        assert_eq!(text.len(), 2 * PIECE);
-        assert_eq!(cut.as_deref(), Some("there is more than 524 KB"));
-        let (text, cut) = read_within(&mut io::repeat(b'x'), usize::MAX, Duration::ZERO).unwrap();
-        assert_eq!((text.len(), cut.as_deref()), (PIECE, Some("it took longer than 0 s")));
+    fn reading_ends_after_so_many_bytes_or_so_long_and_says_so() {
+        let text = smaps("[heap]", 1).repeat(20_000).into_bytes();
+        let cut = summed(&mut text.as_slice(), 2 * PIECE, Duration::from_secs(60)).unwrap();
+        assert_eq!(cut.cut.as_deref(), Some("there is more than 524 KB"));
+        assert!((1000..3000).contains(&cut.read), "{}", cut.read);
+        let cut = summed(&mut text.as_slice(), usize::MAX, Duration::ZERO).unwrap();
+        assert_eq!(cut.cut.as_deref(), Some("it took longer than 0 s"));
+        let noise = summed(&mut io::repeat(b'x'), 2 * PIECE, Duration::from_secs(60)).unwrap();
+        assert_eq!(noise.read, 0, "a line without an end is none");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::cgroup::Membership;
 use super::identity::Owner;
 
 /// What may follow the last dot of a unit that processes run in. A slice is not among them: it groups units.
-const UNIT_KINDS: [&str; 5] = [".service", ".scope", ".socket", ".mount", ".swap"];
+pub(super) const UNIT_KINDS: [&str; 5] = [".service", ".scope", ".socket", ".mount", ".swap"];
 
 impl Owner {
     /// The owner as the cgroups tell it; the pid file is not theirs to know.

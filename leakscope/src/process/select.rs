@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use regex::Regex;
 
 use super::identity::Identity;
+use super::owner::UNIT_KINDS;
 use super::pidfile::{PidfileError, pidfile_process};
 use super::read::ProcRoot;
 use crate::units::{Pid, ProcKey};
@@ -68,7 +69,10 @@ impl Selector {
     /// Adds systemd units. As with `systemctl`, a name without an ending is a service. A slice selects what is in it.
     #[must_use]
     pub fn units(mut self, names: impl IntoIterator<Item = String>) -> Self {
-        let full = |name: String| if name.contains('.') { name } else { name + ".service" };
+        let whole = |name: &String| {
+            [".slice", ".timer", ".target"].iter().chain(&UNIT_KINDS).any(|kind| name.ends_with(kind))
+        };
+        let full = |name: String| if whole(&name) { name } else { name + ".service" };
         self.units.extend(names.into_iter().map(full));
         self
     }

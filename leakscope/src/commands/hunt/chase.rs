@@ -275,7 +275,14 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         let keys = self.waiting();
         keys.iter().for_each(|key| self.monitor.identify_again(*key));
         // As they are now: dealing with the first takes its time.
-        let findings: Vec<Finding> = keys.into_iter().filter_map(|key| self.monitor.finding(key)).collect();
+        let mut findings = Vec::new();
+        for key in keys {
+            match self.monitor.finding(key) {
+                Some(finding) => findings.push(finding),
+                // It was gone before it could be identified: nothing waits for it any more.
+                None => drop(self.dealt_with.insert(key)),
+            }
+        }
         let any = !findings.is_empty();
         if any && self.oom_choice.is_none() {
             self.oom_choice = oom_choice(&ProcRoot::default());
@@ -284,7 +291,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
             self.dealt_with.insert(finding.key);
             self.became_another.remove(&finding.key);
             self.confirmed.push(finding.clone());
-            self.gather_evidence(&finding);
+            self.gather_evidence(&finding).await;
             if self.options.kill != KillMode::Never {
                 self.kill(finding).await?;
                 self.rested_at = self.monitor.now().map(|(at, ..)| at + COOLDOWN);

@@ -12,12 +12,17 @@ use crate::source::Source;
 impl<S: Source, D: Directory> Chase<'_, S, D> {
     /// Reads what the process consists of while it is there, and keeps it where that was asked for. What cannot be read
     /// or written does not stop the hunt.
-    pub(super) fn gather_evidence(&mut self, finding: &Finding) {
-        let root = ProcRoot::default();
-        let cgroup = Limits::discover(&root)
-            .and_then(|limits| Ok(limits.directory(&root.membership(finding.key.pid)?)))
-            .unwrap_or_default();
-        let anatomy = match root.anatomy(finding.key, cgroup.as_deref()) {
+    pub(super) async fn gather_evidence(&mut self, finding: &Finding) {
+        let key = finding.key;
+        // On a thread of its own: a large process takes up to a second.
+        let read = tokio::task::spawn_blocking(move || {
+            let root = ProcRoot::default();
+            let cgroup = Limits::discover(&root)
+                .and_then(|limits| Ok(limits.directory(&root.membership(key.pid)?)))
+                .unwrap_or_default();
+            root.anatomy(key, cgroup.as_deref())
+        });
+        let anatomy = match read.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
             Ok(anatomy) => anatomy,
             Err(error) => {
                 self.ui.say_verbose(&format!("{}: no evidence was read: {error}", title(&finding.identity)));

@@ -9,9 +9,7 @@ use tokio::sync::Notify;
 
 use super::KillMode;
 use super::chase::{Chase, growth};
-use crate::action::{
-    self, Followed, KillOptions, Lookalikes, Measure, Outcome, OutcomeKind, Restraint, Restraints,
-};
+use crate::action::{self, Followed, KillOptions, Lookalikes, Measure, Outcome, OutcomeKind, Restraints};
 use crate::commands::title;
 use crate::monitor::Finding;
 use crate::process::{Directory, ProcRoot};
@@ -122,8 +120,7 @@ impl<S: Source, D: Directory> Chase<'_, S, D> {
     async fn restrain(&mut self, finding: &Finding, measure: Measure, notes: &Restraints) -> Outcome {
         let how = &self.options.how;
         let root = ProcRoot::default();
-        let note = |restraint: &Restraint| notes.note(restraint);
-        action::restrain(&root, &finding.identity, measure, &how.protections, how.dry_run, note).await
+        action::restrain(&root, &finding.identity, measure, &how.protections, how.dry_run, notes).await
     }
 
     /// The kill itself, with every process of the host that looks like the victim as a bystander that must live.
@@ -134,8 +131,11 @@ impl<S: Source, D: Directory> Chase<'_, S, D> {
         if !how.dry_run {
             let (escalate, grace) = (how.escalate, how.grace.as_secs_f64());
             let then = if escalate { format!(", SIGKILL after {grace} s") } else { String::new() };
-            self.ui.say(&format!("ending {}: SIGTERM{then}", title(victim)));
+            let by = if how.via.is_systemd() { "by systemd".to_owned() } else { format!("SIGTERM{then}") };
+            self.ui.say(&format!("ending {}: {by}", title(victim)));
         }
+        // What was read before took its time, in which nobody was heard.
+        tokio::task::yield_now().await;
         tokio::select! {
             biased;
             () = self.interrupt.received() => {

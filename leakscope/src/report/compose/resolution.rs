@@ -74,6 +74,9 @@ fn what_next(section: &mut Section, incident: &Incident, suspect: &Suspect) {
                 propose("Once that is done, to end it, checked and verified:", format!("leakscope kill {}", suspect.pid));
             }
         }
+        Some((_, Against::Means)) => {
+            propose("To end it by a signal, checked and verified:", format!("leakscope kill {}", suspect.pid));
+        }
         Some((_, Against::Nothing)) => {}
     }
 }
@@ -88,6 +91,8 @@ enum Against {
     Verdict,
     /// It is not the process that was judged, or it cannot be told whether it is.
     Identity,
+    /// What was asked for cannot be done to it.
+    Means,
     /// A rule of the guard.
     Protection,
 }
@@ -101,6 +106,7 @@ fn against(action: &Outcome) -> Against {
         Some("consent") => Against::Consent,
         Some("verdict") => Against::Verdict,
         Some("identity") => Against::Identity,
+        Some("via" | "freeze" | "throttle") => Against::Means,
         Some(_) => Against::Protection,
     }
 }
@@ -137,15 +143,17 @@ pub(super) fn outcome(incident: &Incident, suspect: &Suspect) -> Line {
                 Against::Identity => {
                     "It was not killed: when the signal was due, it could not be told to be the process that was judged"
                 }
+                Against::Means => "It was left alone: what was asked for cannot be done to it",
                 Against::Protection => "It was not killed: a protection forbids it",
                 Against::Nothing => "It was not killed; leakscope refused",
             };
             because(start.into(), action).text(" No signal was sent.")
         }
         OutcomeKind::Failed => {
-            let start = match signal {
-                Some(signal) => format!("{signal} was sent, but its death was not verified"),
-                None => "The kill failed before a signal was sent".to_owned(),
+            let start = match (signal, &action.via) {
+                (Some(signal), _) => format!("{signal} was sent, but its death was not verified"),
+                (None, Some(via)) => format!("{via} was handed over, but its death was not verified"),
+                (None, None) => "What was to be done could not be done".to_owned(),
             };
             because(start.into(), action)
         }
@@ -156,7 +164,8 @@ pub(super) fn outcome(incident: &Incident, suspect: &Suspect) -> Line {
             because("This was a dry run: no signal was sent. A check did not pass".into(), action)
         }
         OutcomeKind::DryRun => {
-            "This was a dry run: every check passed, SIGTERM would have been sent, and no signal was.".into()
+            let would = action.detail.trim_start_matches("dry run: ");
+            format!("This was a dry run: every check passed, and nothing was done ({would}).").into()
         }
     }
 }
