@@ -18,7 +18,7 @@ use super::bystander::Lookalikes;
 use super::exit::exit_status;
 use super::guard::Protections;
 use super::memory::{Before, judge};
-use super::mrelease::release_memory;
+use super::mrelease::{STUCK_AFTER, release};
 use super::outcome::{Check, Outcome, OutcomeKind};
 use super::still_alive;
 use super::successor::Succession;
@@ -31,8 +31,6 @@ use crate::units::Moment;
 /// How long a process may take to die of SIGKILL: it cannot refuse, but the kernel may have memory to give back and
 /// a sleep in the disk's queue to finish.
 const AFTER_KILL: Duration = Duration::from_secs(10);
-/// After this long it does not get to its end, and the kernel is asked to take its memory back before that.
-const STUCK_AFTER: Duration = Duration::from_secs(1);
 /// How long a dead process's parent is given to collect it before it is called a zombie, and how often it is looked.
 const UNTIL_REAPED: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -169,15 +167,6 @@ pub async fn kill(victim: Victim, options: &KillOptions, cancel: impl Future<Out
         }
     }
     finish(&victim, options, outcome)
-}
-
-/// Has the kernel take back what a process holds that SIGKILL does not end; says so where it did.
-async fn release(victim: &Victim) -> Option<Check> {
-    let done = timeout(STUCK_AFTER, release_memory(victim.pidfd())).await;
-    matches!(done, Ok(Ok(()))).then(|| {
-        let detail = "SIGKILL did not end it within a second: the kernel took its memory back before (process_mrelease)";
-        Check::new("mrelease", true, detail)
-    })
 }
 
 /// What ended an action before its first signal.

@@ -5,6 +5,7 @@
 
 mod bystander;
 mod exit;
+mod group;
 mod guard;
 mod kill;
 mod last_look;
@@ -20,6 +21,7 @@ mod via;
 mod victim;
 
 pub use bystander::Lookalikes;
+pub use group::Group;
 pub use guard::Protections;
 pub use kill::{KillOptions, end, kill};
 pub use memory::{MemoryReturn, moved};

@@ -7,20 +7,20 @@
 //! at [`restrain`]; the way back is [`undo`].
 
 use std::fs;
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Signal, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
+use super::group::{Group, alone_in, own_cgroup, read};
 use super::guard::Protections;
 use super::kill::against;
 use super::outcome::{Check, Outcome, OutcomeKind};
 use super::undo::Restraints;
 use super::victim::{Refusal, Victim, hidden_from};
-use crate::process::{Identity, Limits, ProcRoot, vanished};
+use crate::process::{Identity, ProcRoot, vanished};
 use crate::units::{Pid, ProcKey, Ticks};
 
 /// How long the kernel is given to stop every thread.
@@ -64,15 +64,6 @@ pub enum Means {
         /// What was set.
         set: String,
     },
-}
-
-/// A cgroup: one that is made anew under the same path is another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Group {
-    /// Its directory.
-    pub directory: PathBuf,
-    /// The directory's inode.
-    pub inode: u64,
 }
 
 /// Something that was done to a process and can be undone.
@@ -196,48 +187,6 @@ fn means(proc: &ProcRoot, who: &Identity, measure: Measure) -> Result<Means, Str
         (Measure::Throttle, Err(why)) => Err(format!(
             "it cannot be throttled: {why} (run it in a cgroup of its own, such as a systemd service)"
         )),
-    }
-}
-
-/// The process's cgroup v2, when there is nobody else in it or below.
-fn own_cgroup(proc: &ProcRoot, pid: Pid) -> Result<Group, String> {
-    let find = || Ok(Limits::discover(proc)?.unified(&proc.membership(pid)?));
-    let found = find().map_err(|error: io::Error| format!("its cgroup cannot be read: {error}"))?;
-    let directory = found.ok_or("it is in no cgroup of version 2 but the root")?;
-    let inode = fs::metadata(&directory).map_err(|error| format!("{}: {error}", directory.display()))?.ino();
-    let group = Group { directory, inode };
-    alone_in(&group, pid).map(|()| group)
-}
-
-/// Whether a process is in a cgroup, and the only one in it and below it.
-fn alone_in(group: &Group, pid: Pid) -> Result<(), String> {
-    let shown = group.directory.display();
-    if !group.is_there() {
-        return Err(format!("the cgroup {shown} is gone"));
-    }
-    let procs = read(&group.directory, "cgroup.procs")?;
-    let own = pid.to_string();
-    let others = procs.lines().filter(|line| line.trim() != own).count();
-    if others > 0 {
-        return Err(format!("it shares the cgroup {shown} with {others} other processes"));
-    }
-    if procs.trim().is_empty() {
-        return Err(format!("it is not in the cgroup {shown} any more"));
-    }
-    let entries = fs::read_dir(&group.directory).map_err(|error| format!("{shown}: {error}"))?;
-    for entry in entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir()) {
-        let events = fs::read_to_string(entry.path().join("cgroup.events")).unwrap_or_default();
-        if !events.lines().any(|line| line == "populated 0") {
-            return Err(format!("there are others in {}", entry.path().display()));
-        }
-    }
-    Ok(())
-}
-
-impl Group {
-    /// Whether this very cgroup is still there.
-    fn is_there(&self) -> bool {
-        fs::metadata(&self.directory).is_ok_and(|now| now.ino() == self.inode)
     }
 }
 
@@ -430,13 +379,6 @@ fn same_size(now: &str, set: &str) -> bool {
 fn frozen(directory: &Path) -> Option<bool> {
     let events = fs::read_to_string(directory.join("cgroup.events")).ok()?;
     Some(events.lines().find_map(|line| line.strip_prefix("frozen "))? == "1")
-}
-
-fn read(directory: &Path, name: &str) -> Result<String, String> {
-    let path = directory.join(name);
-    fs::read_to_string(&path)
-        .map(|text| text.trim().to_owned())
-        .map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn write(directory: &Path, name: &str, value: &str) -> Result<(), String> {

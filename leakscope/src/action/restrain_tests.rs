@@ -5,6 +5,7 @@ use std::process::{Child, Command};
 use tempfile::TempDir;
 
 use super::*;
+use std::os::unix::fs::MetadataExt as _;
 
 /// A process of the test's own, killed when dropped.
 struct Sleeper(Child);
