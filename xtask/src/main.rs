@@ -12,6 +12,7 @@ mod demo;
 mod fuzz;
 mod lint;
 mod readme;
+mod soak;
 mod test;
 mod zoo;
 
@@ -56,6 +57,8 @@ enum Task {
     Readme,
     /// Start the real programs of tests/zoo, half of them leaking at a known rate, and record them as root
     Zoo(zoo::Arguments),
+    /// leakscope for so many minutes while processes come and go: whether it grows, and finds every leaker
+    Soak(soak::Arguments),
     /// Fuzz everything that is read from somebody else: recordings, CSV, logs, Prometheus' answers
     Fuzz(fuzz::Arguments),
     /// Licences, duplicate and banned crates, known vulnerabilities, spelling
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::run(&workspace, &arguments),
         Task::Readme => readme::run(&workspace),
         Task::Zoo(arguments) => zoo::run(&workspace, &arguments),
+        Task::Soak(arguments) => soak::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Task::Audit => audit::run(&workspace),
     });

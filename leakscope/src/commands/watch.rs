@@ -9,7 +9,7 @@ use super::Interrupt;
 use crate::monitor::{Monitor, Tick};
 use crate::process::Directory;
 use crate::report::{LossLine, PressureLine, SelfCost, Service, Style, WatchLine, WatchProcess};
-use crate::source::{Source, SourceKind};
+use crate::source::{KernelCounts, Source, SourceKind};
 use crate::ui::Ui;
 use crate::units::{Bytes, Moment, ProcKey};
 
@@ -80,16 +80,16 @@ fn line<S: Source, D: Directory>(
 ) -> anyhow::Result<WatchLine> {
     let services: Vec<Service> =
         monitor.groups_by_concern().into_iter().map(super::present::service).collect();
-    let mut keys = monitor.keys_by_growth();
-    let rates = faults.advance(monitor, tick.at);
-    keys.truncate(match (options.limit, options.json) {
+    faults.advance(monitor, tick.at);
+    let most = match (options.limit, options.json) {
         (Some(limit), _) => limit,
         (None, true) => usize::MAX,
         (None, false) => {
             let others = OTHER_LINES + WatchLine::lines_of_services(services.len());
             ui.rows().map_or(ROWS_WITHOUT_TERMINAL, |rows| rows.saturating_sub(others).max(1))
         }
-    });
+    };
+    let keys = monitor.first_by_growth(most);
     let mut processes = Vec::with_capacity(keys.len());
     for key in keys {
         if monitor.identity(key).is_none() {
@@ -99,7 +99,7 @@ fn line<S: Source, D: Directory>(
         let Some(tracked) = monitor.process(key) else { continue };
         let (Some(identity), Some(memory)) = (&tracked.identity, tracked.memory()) else { continue };
         let mut process = WatchProcess::new(identity, &tracked.verdict, &memory);
-        process.page_faults_per_s = rates.get(&key).copied();
+        process.page_faults_per_s = tracked.kernel().and_then(|counts| faults.rate(key, &counts));
         process.oom_eta = oom_eta;
         processes.push(process);
     }
@@ -154,41 +154,40 @@ fn show<S: Source, D: Directory>(
     Ok(())
 }
 
-/// Page faults per second between two shows.
+/// Page faults per second between two shows. Whoever never faulted takes no room and no time: on most hosts that is
+/// almost everybody.
 #[derive(Debug, Default)]
 struct FaultRates {
     at: Option<Moment>,
-    counts: HashMap<ProcKey, u64>,
+    /// How long ago the show before was; `None` at the first.
+    seconds: Option<f64>,
+    before: HashMap<ProcKey, u64>,
+    now: HashMap<ProcKey, u64>,
 }
 
 impl FaultRates {
-    /// The rates since the last call, of the processes that the kernel side counts.
-    fn advance<S: Source, D: Directory>(
-        &mut self,
-        monitor: &Monitor<S, D>,
-        at: Moment,
-    ) -> HashMap<ProcKey, f64> {
-        let seconds = self.at.map(|last| at.since(last).as_secs_f64()).filter(|seconds| *seconds > 0.0);
-        let counts: HashMap<ProcKey, u64> = monitor
-            .processes()
-            .filter_map(|(key, tracked)| {
-                let counts = tracked.kernel()?;
-                Some((key, counts.first_touch_faults.saturating_add(counts.protection_faults)))
-            })
-            .collect();
-        let rates = seconds.map_or_else(HashMap::new, |seconds| {
-            counts
-                .iter()
-                .map(|(key, now)| {
-                    let before = self.counts.get(key).copied().unwrap_or(0);
-                    (*key, now.saturating_sub(before) as f64 / seconds)
-                })
-                .collect()
-        });
+    /// Begins a new show.
+    fn advance<S: Source, D: Directory>(&mut self, monitor: &Monitor<S, D>, at: Moment) {
+        self.seconds = self.at.map(|last| at.since(last).as_secs_f64()).filter(|seconds| *seconds > 0.0);
         self.at = Some(at);
-        self.counts = counts;
-        rates
+        std::mem::swap(&mut self.before, &mut self.now);
+        self.now.clear();
+        let faulted = monitor.processes().filter_map(|(key, tracked)| {
+            let faults = tracked.kernel().as_ref().map_or(0, all_faults);
+            (faults > 0).then_some((key, faults))
+        });
+        self.now.extend(faulted);
     }
+
+    /// The rate since the show before, of a process that the kernel side counts.
+    fn rate(&self, key: ProcKey, counts: &KernelCounts) -> Option<f64> {
+        let before = self.before.get(&key).copied().unwrap_or(0);
+        self.seconds.map(|seconds| all_faults(counts).saturating_sub(before) as f64 / seconds)
+    }
+}
+
+fn all_faults(counts: &KernelCounts) -> u64 {
+    counts.first_touch_faults.saturating_add(counts.protection_faults)
 }
 
 /// leakscope's own share of a core between two shows.
