@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::Interrupt;
 use crate::monitor::{Monitor, Tick};
 use crate::process::Directory;
-use crate::report::{LossLine, PressureLine, SelfCost, Service, Style, WatchLine, WatchProcess};
+use crate::report::{KernelLine, LossLine, PressureLine, SelfCost, Service, Style, WatchLine, WatchProcess};
 use crate::source::{KernelCounts, Source, SourceKind};
 use crate::ui::Ui;
 use crate::units::{Bytes, Moment, ProcKey};
@@ -105,6 +105,7 @@ fn line<S: Source, D: Directory>(
     }
     let mut own = self_cost()?;
     own.syscalls_traced = (monitor.source_kind() == SourceKind::Ebpf).then(|| monitor.inspected_for());
+    own.kernel = monitor.kernel_side().map(KernelLine::from);
     let lost = monitor.lost();
     let (lost_events, lost) = (lost.total(), LossLine::of(lost));
     let pressure =
@@ -132,9 +133,7 @@ fn show<S: Source, D: Directory>(
         super::counted(watched, "process", "processes"),
         monitor.source_kind().name()
     );
-    let share = share.map_or_else(String::new, |share| format!("{:.1} % of a core, ", 100.0 * share));
-    let footer =
-        format!("lost events {}; leakscope itself: {share}{} RSS", line.lost_events, line.own.rss_bytes);
+    let footer = footer(line, share);
     let pressure = line.pressure.map_or_else(
         || "memory pressure: not counted by this kernel (leakscope doctor says how to turn it on)".to_owned(),
         |PressureLine { some, full }| {
@@ -152,6 +151,16 @@ fn show<S: Source, D: Directory>(
         crate::report::cut(&footer, style.width),
     ));
     Ok(())
+}
+
+/// What was lost, and what leakscope itself takes, the kernel side in it.
+fn footer(line: &WatchLine, share: Option<f64>) -> String {
+    let share = share.map_or_else(String::new, |share| format!("{:.1} % of a core, ", 100.0 * share));
+    let kernel = line.own.kernel.map_or_else(String::new, |KernelLine { run, processes, .. }| {
+        let run = run.map_or_else(String::new, |run| format!(", {:.3} s in the kernel", run.as_secs_f64()));
+        format!(", map {} of {}{run}", processes.used, processes.capacity)
+    });
+    format!("lost events {}; leakscope itself: {share}{} RSS{kernel}", line.lost_events, line.own.rss_bytes)
 }
 
 /// Page faults per second between two shows. Whoever never faulted takes no room and no time: on most hosts that is
@@ -213,5 +222,6 @@ pub(super) fn self_cost() -> anyhow::Result<SelfCost> {
         cpu: Duration::from_secs_f64((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64),
         rss_bytes: Bytes(stat.rss.saturating_mul(rustix::param::page_size() as u64)),
         syscalls_traced: None,
+        kernel: None,
     })
 }

@@ -46,5 +46,5 @@ pub use service::{Service, services_table};
 pub use table::{Cell, Column, Fit, Mark, Style, Table, cut};
 pub use tables::{DoctorLine, Health, candidates_table, checks_table, doctor_table};
 pub use text::to_text;
-pub use watch::{SelfCost, WatchLine, WatchProcess};
+pub use watch::{FillLine, KernelLine, SelfCost, WatchLine, WatchProcess};
 pub use write::{WriteError, Written, check_report_place, write_report};

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use crate::bench::measure::Spread;
 
+/// The unit of a section whose sides name their own.
+pub const MIXED: &str = "as named";
+
 /// One thing that was measured, on several sides.
 pub struct Section {
     pub title: String,
@@ -80,7 +83,7 @@ impl Section {
         }
     }
 
-    /// As Markdown; the ratios are to the first side that was measured.
+    /// As Markdown; the ratios are to the first side that was measured, where all sides have one unit.
     pub fn to_markdown(&self) -> String {
         let mut text = format!("## {}\n{}\n\n", self.title, self.how);
         let _ = writeln!(
@@ -101,7 +104,7 @@ impl Section {
                     digits(spread.least),
                     digits(spread.most),
                     values.len(),
-                    self.ratio(index, first).map_or_else(String::new, digits)
+                    self.ratio(index, first).filter(|_| self.unit != MIXED).map_or_else(String::new, digits)
                 ),
             };
         }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{
     Bench, beside,
-    page::{Bar, Section, Side},
+    page::{Bar, MIXED, Section, Side},
     watcher::{Watcher, pause},
 };
 use crate::packages::Package;
@@ -194,12 +194,12 @@ fn watched(bench: &Bench<'_>, count: usize, tried: &[String]) -> Result<Section>
     }
     let resident = rss.spread().map_or(0.0, |spread| spread.median);
     shares.push(rss);
-    let because = "it keeps a detector, an identity and a past for each process that it has seen";
+    let because = "it keeps a detector and a past for each process that it has seen";
     let measured = format!("{resident:.0} MB, {:.1} kB a process", 1e3 * resident / count as f64);
     Ok(Section {
         title: format!("Watching {count} sleeping processes at 1 Hz"),
         how: format!("One run. {}", tried.join(" ")).trim_end().to_owned(),
-        unit: "as named",
+        unit: MIXED,
         sides: shares,
         bars: vec![Bar {
             asked: "below 300 MB resident".into(),

@@ -16,7 +16,7 @@ const CALLS: u64 = 2_000_000;
 /// Figures taken in each turn, and the least number of turns: a figure takes a quarter of a second, and the differences are
 /// small.
 const EACH_TURN: u32 = 5;
-const LEAST_RUNS: u32 = 7;
+const LEAST_RUNS: u32 = 5;
 /// From a watcher's first line until its programs are attached for certain.
 const ATTACHED_AFTER: Duration = Duration::from_secs(2);
 
