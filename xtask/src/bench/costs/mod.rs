@@ -75,7 +75,9 @@ pub fn run(leakscope: &Path, runs: u32) -> Result<()> {
 
 fn head(runs: u32) -> Result<String> {
     let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
-    let kernel = output(Command::new("uname").args(["-s", "-r", "-m"]))?;
+    let release = output(Command::new("uname").arg("-r"))?;
+    // What a distribution or a builder adds to the version tells nothing here.
+    let kernel = release.split(['-', '+']).next().unwrap_or_default();
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -89,7 +91,7 @@ fn head(runs: u32) -> Result<String> {
     let mut text = "# What it costs\n".to_owned();
     let _ = write!(
         text,
-        "Written by `cargo xtask bench costs` on {}, which measures again. Machine: {cpus} CPUs ({}), {:.0} GB, {}; load \
+        "Written by `cargo xtask bench costs` on {}, which measures again. Machine: {cpus} CPUs ({}), {:.0} GB, Linux {}; load \
          average at the start {}. Beside it: {}.\n\n\
          The sides of a row take turns, {runs} runs each unless a row says otherwise. A figure is the median, with the least \
          and the most. Where there is a side \"again\", it is the first side measured once more: its ratio is the noise floor, \
@@ -108,7 +110,14 @@ fn version(command: &&str) -> Option<String> {
     let mut words = command.split(' ');
     let out = Command::new(words.next()?).args(words).output().ok()?;
     let text = [out.stdout, out.stderr].concat();
-    Some(String::from_utf8_lossy(&text).lines().next()?.trim().to_owned())
+    let text = String::from_utf8_lossy(&text);
+    let program = command.split(' ').next()?;
+    let number = text
+        .lines()
+        .next()?
+        .split([' ', ','])
+        .find(|word| word.contains('.') && word.contains(char::is_numeric))?;
+    Some(format!("{program} {}", number.trim_start_matches('v')))
 }
 
 /// A peer as a side and, where it can be had, as a watcher.

@@ -18,8 +18,8 @@ const USUAL: usize = 300;
 /// Tried in this order: the most that finds room.
 const MOST: [usize; 4] = [50_000, 40_000, 30_000, 20_000];
 /// After this a watcher's start is over: what it reads first, and the first seconds in which nothing is judged settled.
-const WARM_UP: Duration = Duration::from_secs(6);
-const SPAN: Duration = Duration::from_secs(10);
+const WARM_UP: Duration = Duration::from_secs(5);
+const SPAN: Duration = Duration::from_secs(8);
 
 /// A row whose sides are watchers, and their CPU seconds for each second.
 fn ticks(bench: &Bench<'_>, sides: &mut [(Side, Option<Watcher>)], unit: f64) -> Result<()> {
@@ -65,9 +65,9 @@ pub fn tick(bench: &Bench<'_>) -> Result<Section> {
         sides: sides.into_iter().map(|(side, _)| side).collect(),
         bars: Vec::new(),
     };
-    let all = "each line lists every process, and to write thousands of them is nearly all of it (5 µs each)";
-    let few =
-        "what is left is four looks a second at each active process, of this row and of the rest of the host";
+    let all = "each line lists every process, and to write thousands of them is nearly all of it";
+    let few = "what is left is four looks a second at each process whose memory changes, those of the rest of the host \
+               included: the row of sleeping processes below says what the host alone costs";
     for (side, named, because) in [(0, "all processes listed", all), (1, "20 listed", few)] {
         section.hold(&format!("at most 1/50 of top, {named}"), side, 2, 1.0 / 50.0, because);
         section.hold(&format!("at most 1/100 of pidstat, {named}"), side, 3, 1.0 / 100.0, because);
