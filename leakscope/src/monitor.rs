@@ -32,7 +32,7 @@ use self::rejected::Rejected;
 use self::shares::Shares;
 use crate::leak::{Sample, State, Thresholds, TimeToOom};
 use crate::process::{Directory, Host, Identity, Selector};
-use crate::source::{Batch, Event, ExitStatus, HostMemory, Lost, Reading, Source, SourceKind};
+use crate::source::{Batch, Event, ExitStatus, HostMemory, KernelSide, Lost, Reading, Source, SourceKind};
 use crate::units::{Moment, Pid, ProcKey};
 
 /// How many suspects are looked at closely at a time.
@@ -409,6 +409,11 @@ impl<S: Source, D: Directory> Monitor<S, D> {
     /// Which kind of source observes.
     pub fn source_kind(&self) -> SourceKind {
         self.source.kind()
+    }
+
+    /// What the source's kernel side takes; `None` without one.
+    pub fn kernel_side(&self) -> Option<KernelSide> {
+        self.source.kernel_side()
     }
 
     /// Who is who.

@@ -1,11 +1,12 @@
 //! What the live tests share: [`bystander`] holds who must live on; [`command`] runs leakscope as its users do; [`cgroup`]
-//! limits their memory; [`judged`] compares a live judgement with a replay; here are obedient processes, and a watch that
-//! remembers what a source said.
+//! limits their memory; [`judged`] compares a live judgement with a replay; [`soak`] keeps leakscope busy for long; here are
+//! obedient processes, and a watch that remembers what a source said.
 
 pub mod bystander;
 pub mod cgroup;
 pub mod command;
 pub mod judged;
+pub mod soak;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -139,6 +139,14 @@ fn what_is_lost_is_told_by_cause_and_adds_up() {
         assert_eq!(line["lost_events"], sum, "{line:#}");
         let traced = &line["self"]["syscalls_traced_s"];
         assert_eq!(traced.is_null(), source == "procfs", "{line:#}");
+        let kernel = &line["self"]["kernel"];
+        assert_eq!(kernel.is_null(), source == "procfs", "{line:#}");
+        if source == "ebpf" {
+            let capacity = |map: &str| kernel[map]["capacity"].as_u64().unwrap_or_else(|| panic!("{line:#}"));
+            assert!(capacity("processes") >= 1024 && capacity("suspects") == 256, "{line:#}");
+            let stats = std::fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").unwrap_or_default();
+            assert!(kernel["run_s"].is_null() || stats.trim() == "1", "{line:#}");
+        }
     }
 }
 

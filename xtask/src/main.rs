@@ -13,6 +13,7 @@ mod fuzz;
 mod lint;
 mod readme;
 mod samples;
+mod soak;
 mod test;
 mod zoo;
 
@@ -59,6 +60,8 @@ enum Task {
     Samples,
     /// Start the real programs of tests/zoo, half of them leaking at a known rate, and record them as root
     Zoo(zoo::Arguments),
+    /// leakscope for so many minutes while processes come and go: whether it grows, and finds every leaker
+    Soak(soak::Arguments),
     /// Fuzz everything that is read from somebody else: recordings, CSV, logs, Prometheus' answers
     Fuzz(fuzz::Arguments),
     /// Licences, duplicate and banned crates, known vulnerabilities, spelling
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Task::Readme => readme::run(&workspace),
         Task::Samples => samples::run(&workspace),
         Task::Zoo(arguments) => zoo::run(&workspace, &arguments),
+        Task::Soak(arguments) => soak::run(&workspace, &arguments),
         Task::Fuzz(arguments) => fuzz::run(&workspace, &arguments),
         Task::Audit => audit::run(&workspace),
     });

@@ -1,4 +1,5 @@
-//! What only the distribution's package manager can install: a C linker, Python and Node.
+//! What only the distribution's package manager can install: a C linker, Python and Node, and what a benchmark compares
+//! with.
 
 use std::{ffi::OsStr, process::Command};
 
@@ -12,6 +13,11 @@ pub enum Package {
     CLinker,
     Python,
     Node,
+    /// The peers of the benchmark `costs`.
+    Procps,
+    Sysstat,
+    Atop,
+    Bpftrace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +44,11 @@ impl Manager {
             (Self::Pacman, Package::Python) => &["python"],
             (_, Package::Python) => &["python3"],
             (_, Package::Node) => &["nodejs"],
+            (Self::Dnf | Self::Pacman, Package::Procps) => &["procps-ng"],
+            (_, Package::Procps) => &["procps"],
+            (_, Package::Sysstat) => &["sysstat"],
+            (_, Package::Atop) => &["atop"],
+            (_, Package::Bpftrace) => &["bpftrace"],
         };
         let mut commands: Vec<Vec<&str>> = match self {
             // A fresh machine has no package lists, and an old one has lists of packages that are gone.
@@ -74,6 +85,9 @@ pub fn remedy(package: Package) -> String {
             }
             Package::Python => "install python3 with this distribution's package manager",
             Package::Node => "install nodejs with this distribution's package manager",
+            Package::Procps | Package::Sysstat | Package::Atop | Package::Bpftrace => {
+                "install it with this distribution's package manager"
+            }
         }
         .to_owned();
     };

@@ -4,10 +4,11 @@
 //! programs are named with what each event costs.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::process::Pressure;
 use crate::report::{DoctorLine, Health, PressureLine, Style, doctor_table};
-use crate::source::{Attached, KernelOptions, KernelSource, KernelStatus, Source as _};
+use crate::source::{Attached, KernelOptions, KernelSource, KernelStatus, Lost, Source as _};
 use crate::ui::Ui;
 
 /// Capabilities by their bit (include/uapi/linux/capability.h), and what needs them.
@@ -171,8 +172,10 @@ async fn kernel_side() -> (bool, Vec<DoctorLine>) {
         Err(error) => return missing(error.to_string(), &error.fix),
     };
     match watched(&mut source).await {
-        Ok(status) => {
+        Ok((status, lost)) => {
             let mut lines = status_lines(&status);
+            lines.push(lost_line(&lost));
+            lines.extend(source.kernel_side().and_then(|side| side.run_time).map(run_time_line));
             lines.extend(source.notes().iter().map(|note| line("  note", Health::Limited, note.clone())));
             if let Err(error) = measuring {
                 let why = format!("{error}; or: sysctl kernel.bpf_stats_enabled=1, and doctor again");
@@ -185,12 +188,29 @@ async fn kernel_side() -> (bool, Vec<DoctorLine>) {
 }
 
 /// The state of the kernel side after it has watched for a second.
-async fn watched(source: &mut KernelSource) -> anyhow::Result<KernelStatus> {
+async fn watched(source: &mut KernelSource) -> anyhow::Result<(KernelStatus, Lost)> {
+    let mut lost = Lost::default();
     // The first batch comes at once.
     for _ in 0..5 {
-        source.next_batch().await?;
+        if let Some(batch) = source.next_batch().await? {
+            lost = batch.lost;
+        }
     }
-    source.status()
+    Ok((source.status()?, lost))
+}
+
+fn lost_line(lost: &Lost) -> DoctorLine {
+    let causes: Vec<String> = lost.causes.iter().map(|(cause, count)| format!("{count}: {cause}")).collect();
+    match causes.is_empty() {
+        true => line("  lost events", Health::Works, "none in a second"),
+        false => line("  lost events", Health::Limited, causes.join("; ")),
+    }
+}
+
+fn run_time_line(time: Duration) -> DoctorLine {
+    let share = 100.0 * time.as_secs_f64();
+    let said = format!("{share:.3} % of a core, in the time of whoever set the programs off");
+    line("  in the kernel, a second", Health::Works, said)
 }
 
 fn status_lines(status: &KernelStatus) -> Vec<DoctorLine> {

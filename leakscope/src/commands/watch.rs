@@ -8,8 +8,8 @@ use anyhow::Context;
 use super::Interrupt;
 use crate::monitor::{Monitor, Tick};
 use crate::process::Directory;
-use crate::report::{LossLine, PressureLine, SelfCost, Service, Style, WatchLine, WatchProcess};
-use crate::source::{Source, SourceKind};
+use crate::report::{KernelLine, LossLine, PressureLine, SelfCost, Service, Style, WatchLine, WatchProcess};
+use crate::source::{KernelCounts, Source, SourceKind};
 use crate::ui::Ui;
 use crate::units::{Bytes, Moment, ProcKey};
 
@@ -80,16 +80,16 @@ fn line<S: Source, D: Directory>(
 ) -> anyhow::Result<WatchLine> {
     let services: Vec<Service> =
         monitor.groups_by_concern().into_iter().map(super::present::service).collect();
-    let mut keys = monitor.keys_by_growth();
-    let rates = faults.advance(monitor, tick.at);
-    keys.truncate(match (options.limit, options.json) {
+    faults.advance(monitor, tick.at);
+    let most = match (options.limit, options.json) {
         (Some(limit), _) => limit,
         (None, true) => usize::MAX,
         (None, false) => {
             let others = OTHER_LINES + WatchLine::lines_of_services(services.len());
             ui.rows().map_or(ROWS_WITHOUT_TERMINAL, |rows| rows.saturating_sub(others).max(1))
         }
-    });
+    };
+    let keys = monitor.first_by_growth(most);
     let mut processes = Vec::with_capacity(keys.len());
     for key in keys {
         if monitor.identity(key).is_none() {
@@ -99,12 +99,13 @@ fn line<S: Source, D: Directory>(
         let Some(tracked) = monitor.process(key) else { continue };
         let (Some(identity), Some(memory)) = (&tracked.identity, tracked.memory()) else { continue };
         let mut process = WatchProcess::new(identity, &tracked.verdict, &memory);
-        process.page_faults_per_s = rates.get(&key).copied();
+        process.page_faults_per_s = tracked.kernel().and_then(|counts| faults.rate(key, &counts));
         process.oom_eta = oom_eta;
         processes.push(process);
     }
     let mut own = self_cost()?;
     own.syscalls_traced = (monitor.source_kind() == SourceKind::Ebpf).then(|| monitor.inspected_for());
+    own.kernel = monitor.kernel_side().map(KernelLine::from);
     let lost = monitor.lost();
     let (lost_events, lost) = (lost.total(), LossLine::of(lost));
     let pressure =
@@ -132,9 +133,7 @@ fn show<S: Source, D: Directory>(
         super::counted(watched, "process", "processes"),
         monitor.source_kind().name()
     );
-    let share = share.map_or_else(String::new, |share| format!("{:.1} % of a core, ", 100.0 * share));
-    let footer =
-        format!("lost events {}; leakscope itself: {share}{} RSS", line.lost_events, line.own.rss_bytes);
+    let footer = footer(line, share);
     let pressure = line.pressure.map_or_else(
         || "memory pressure: not counted by this kernel (leakscope doctor says how to turn it on)".to_owned(),
         |PressureLine { some, full }| {
@@ -154,41 +153,50 @@ fn show<S: Source, D: Directory>(
     Ok(())
 }
 
-/// Page faults per second between two shows.
+/// What was lost, and what leakscope itself takes, the kernel side in it.
+fn footer(line: &WatchLine, share: Option<f64>) -> String {
+    let share = share.map_or_else(String::new, |share| format!("{:.1} % of a core, ", 100.0 * share));
+    let kernel = line.own.kernel.map_or_else(String::new, |KernelLine { run, processes, .. }| {
+        let run = run.map_or_else(String::new, |run| format!(", {:.3} s in the kernel", run.as_secs_f64()));
+        format!(", map {} of {}{run}", processes.used, processes.capacity)
+    });
+    format!("lost events {}; leakscope itself: {share}{} RSS{kernel}", line.lost_events, line.own.rss_bytes)
+}
+
+/// Page faults per second between two shows. Whoever never faulted takes no room and no time: on most hosts that is
+/// almost everybody.
 #[derive(Debug, Default)]
 struct FaultRates {
     at: Option<Moment>,
-    counts: HashMap<ProcKey, u64>,
+    /// How long ago the show before was; `None` at the first.
+    seconds: Option<f64>,
+    before: HashMap<ProcKey, u64>,
+    now: HashMap<ProcKey, u64>,
 }
 
 impl FaultRates {
-    /// The rates since the last call, of the processes that the kernel side counts.
-    fn advance<S: Source, D: Directory>(
-        &mut self,
-        monitor: &Monitor<S, D>,
-        at: Moment,
-    ) -> HashMap<ProcKey, f64> {
-        let seconds = self.at.map(|last| at.since(last).as_secs_f64()).filter(|seconds| *seconds > 0.0);
-        let counts: HashMap<ProcKey, u64> = monitor
-            .processes()
-            .filter_map(|(key, tracked)| {
-                let counts = tracked.kernel()?;
-                Some((key, counts.first_touch_faults.saturating_add(counts.protection_faults)))
-            })
-            .collect();
-        let rates = seconds.map_or_else(HashMap::new, |seconds| {
-            counts
-                .iter()
-                .map(|(key, now)| {
-                    let before = self.counts.get(key).copied().unwrap_or(0);
-                    (*key, now.saturating_sub(before) as f64 / seconds)
-                })
-                .collect()
-        });
+    /// Begins a new show.
+    fn advance<S: Source, D: Directory>(&mut self, monitor: &Monitor<S, D>, at: Moment) {
+        self.seconds = self.at.map(|last| at.since(last).as_secs_f64()).filter(|seconds| *seconds > 0.0);
         self.at = Some(at);
-        self.counts = counts;
-        rates
+        std::mem::swap(&mut self.before, &mut self.now);
+        self.now.clear();
+        let faulted = monitor.processes().filter_map(|(key, tracked)| {
+            let faults = tracked.kernel().as_ref().map_or(0, all_faults);
+            (faults > 0).then_some((key, faults))
+        });
+        self.now.extend(faulted);
     }
+
+    /// The rate since the show before, of a process that the kernel side counts.
+    fn rate(&self, key: ProcKey, counts: &KernelCounts) -> Option<f64> {
+        let before = self.before.get(&key).copied().unwrap_or(0);
+        self.seconds.map(|seconds| all_faults(counts).saturating_sub(before) as f64 / seconds)
+    }
+}
+
+fn all_faults(counts: &KernelCounts) -> u64 {
+    counts.first_touch_faults.saturating_add(counts.protection_faults)
 }
 
 /// leakscope's own share of a core between two shows.
@@ -214,5 +222,6 @@ pub(super) fn self_cost() -> anyhow::Result<SelfCost> {
         cpu: Duration::from_secs_f64((stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64),
         rss_bytes: Bytes(stat.rss.saturating_mul(rustix::param::page_size() as u64)),
         syscalls_traced: None,
+        kernel: None,
     })
 }

@@ -94,6 +94,11 @@ impl<S: Source, D: Directory> Monitor<S, D> {
 
     /// Everything that is watched, the fastest growing first and the largest first among those that do not grow.
     pub fn keys_by_growth(&self) -> Vec<ProcKey> {
+        self.first_by_growth(usize::MAX)
+    }
+
+    /// The first `most` of them: the rest of a large host is not put in order for nobody.
+    pub fn first_by_growth(&self, most: usize) -> Vec<ProcKey> {
         let mut ranked: Vec<_> = self
             .processes
             .iter()
@@ -103,9 +108,14 @@ impl<S: Source, D: Directory> Monitor<S, D> {
                 (rate, footprint, *key)
             })
             .collect();
-        ranked.sort_by(|one, other| {
+        let order = |one: &(f64, Bytes, ProcKey), other: &(f64, Bytes, ProcKey)| {
             other.0.total_cmp(&one.0).then(other.1.cmp(&one.1)).then(one.2.cmp(&other.2))
-        });
+        };
+        if most < ranked.len() {
+            ranked.select_nth_unstable_by(most, order);
+            ranked.truncate(most);
+        }
+        ranked.sort_unstable_by(order);
         ranked.into_iter().map(|(.., key)| key).collect()
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn maybe_seconds<S: Serializer>(
 pub fn pretty(value: &impl Serialize) -> anyhow::Result<String> {
     let mut text = serde_json::to_string_pretty(value).context("writing JSON")?;
     text.push('\n');
-    Ok(escaped(&text))
+    Ok(escaped(text))
 }
 
 /// The same on one line.
@@ -43,13 +43,17 @@ pub fn pretty(value: &impl Serialize) -> anyhow::Result<String> {
 pub fn line(value: &impl Serialize) -> anyhow::Result<String> {
     let mut text = serde_json::to_string(value).context("writing JSON")?;
     text.push('\n');
-    Ok(escaped(&text))
+    Ok(escaped(text))
 }
 
 /// serde_json escapes what JSON asks for: the control characters of ASCII, but neither DEL nor those of Latin-1, which
 /// a terminal acts on as well. Outside of strings JSON has only ASCII and line breaks, so a replacement is an escape
 /// within a string: the value stays the same.
-fn escaped(json: &str) -> String {
+fn escaped(json: String) -> String {
+    // Nearly always, and a line of thousands of processes has megabytes.
+    if json.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
+        return json;
+    }
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
         if c != '\n' && acts(c) {
@@ -74,5 +78,6 @@ mod tests {
         let text = line(&hostile).unwrap();
         assert!(!text.trim_end().chars().any(acts), "{text:?}");
         assert_eq!(serde_json::from_str::<String>(&text).unwrap(), hostile);
+        assert!(!(' '..='~').any(acts), "what is left as it is without a look at each character");
     }
 }

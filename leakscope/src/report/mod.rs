@@ -52,5 +52,5 @@ pub use tables::{
     DoctorLine, Health, RuledProcess, candidates_table, checks_table, doctor_table, rules_table,
 };
 pub use text::to_text;
-pub use watch::{SelfCost, WatchLine, WatchProcess};
+pub use watch::{FillLine, KernelLine, SelfCost, WatchLine, WatchProcess};
 pub use write::{WriteError, Written, check_report_place, write_report};

@@ -16,6 +16,7 @@ use super::service::{Service, services_table};
 use super::table::{Cell, Column, Fit, Mark, Style, Table, cut};
 use crate::leak::{Memory, State, Verdict};
 use crate::process::Identity;
+use crate::source::{Fill, KernelSide};
 use crate::units::{Bytes, BytesPerSec, Pid, Ticks};
 
 /// One interval.
@@ -89,6 +90,36 @@ pub struct SelfCost {
     /// source that has no such tier.
     #[serde(rename = "syscalls_traced_s", serialize_with = "json::maybe_seconds")]
     pub syscalls_traced: Option<Duration>,
+    /// What its kernel side took; `None` with a source that has none.
+    pub kernel: Option<KernelLine>,
+}
+
+/// What the kernel side took.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct KernelLine {
+    /// How long its programs ran, in the time of whoever set them off; `None` unless `kernel.bpf_stats_enabled` is on.
+    #[serde(rename = "run_s", serialize_with = "json::maybe_seconds")]
+    pub run: Option<Duration>,
+    /// Processes that it keeps counts for, 20 s ago at most.
+    pub processes: FillLine,
+    /// Processes that it looks at closely.
+    pub suspects: FillLine,
+}
+
+/// How full one of its maps is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct FillLine {
+    /// Entries.
+    pub used: u32,
+    /// Entries that there is room for.
+    pub capacity: u32,
+}
+
+impl From<KernelSide> for KernelLine {
+    fn from(side: KernelSide) -> Self {
+        let fill = |fill: Fill| FillLine { used: fill.used, capacity: fill.capacity };
+        Self { run: side.run_time, processes: fill(side.processes), suspects: fill(side.suspects) }
+    }
 }
 
 /// One process in one interval.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::paced::asked_every;
 use super::{
-    Batch, KernelOptions, KernelSource, KernelStatus, ProcfsSource, SAMPLE_PERIOD, Source, SourceKind,
-    TracepointKind,
+    Batch, KernelOptions, KernelSide, KernelSource, KernelStatus, ProcfsSource, SAMPLE_PERIOD, Source,
+    SourceKind, TracepointKind,
 };
 use crate::fault::Remedy;
 use crate::units::ProcKey;
@@ -127,6 +127,13 @@ impl Source for Live {
         match self {
             Self::Kernel(source) => source.kind(),
             Self::Procfs(source) => source.kind(),
+        }
+    }
+
+    fn kernel_side(&self) -> Option<KernelSide> {
+        match self {
+            Self::Kernel(source) => source.kernel_side(),
+            Self::Procfs(source) => source.kernel_side(),
         }
     }
 

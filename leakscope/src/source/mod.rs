@@ -222,10 +222,36 @@ impl SourceKind {
     }
 }
 
+/// How full something is that has a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// What it holds.
+    pub used: u32,
+    /// What it can hold.
+    pub capacity: u32,
+}
+
+/// What a kernel side takes while it observes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelSide {
+    /// How long its programs have run, in whoever's time; `None` where the kernel does not measure that
+    /// (`kernel.bpf_stats_enabled`).
+    pub run_time: Option<Duration>,
+    /// Processes that it keeps counts for, as of the last comparison with the pids that there are: 20 s ago at most.
+    pub processes: Fill,
+    /// Processes that it looks at closely.
+    pub suspects: Fill,
+}
+
 /// Where observations come from.
 pub trait Source {
     /// Which kind it is, for the reader of a report.
     fn kind(&self) -> SourceKind;
+
+    /// What its kernel side takes; `None` without one.
+    fn kernel_side(&self) -> Option<KernelSide> {
+        None
+    }
 
     /// Waits for the next sampling moment and returns what was observed; `None` when there is nothing more to come.
     /// Dropping the future while it waits loses nothing: a hunt drops it when a victim has died.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use super::{Batch, Event, Reading, Source, SourceKind};
+use super::{Batch, Event, KernelSide, Reading, Source, SourceKind};
 use crate::units::{Moment, ProcKey};
 
 /// A source is asked at least this often: what the kernel side has to say must not fill its ring.
@@ -124,6 +124,10 @@ impl<S: Source> Paced<S> {
 impl<S: Source> Source for Paced<S> {
     fn kind(&self) -> SourceKind {
         self.source.kind()
+    }
+
+    fn kernel_side(&self) -> Option<KernelSide> {
+        self.source.kernel_side()
     }
 
     async fn next_batch(&mut self) -> anyhow::Result<Option<Batch>> {

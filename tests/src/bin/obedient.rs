@@ -12,6 +12,7 @@
 //! | `mremap OLD NEW` | maps OLD bytes and moves them to NEW, then unmaps them |
 //! | `brk B` | moves the end of its heap by B, up or down; 0 asks where it is |
 //! | `dontneed B` | maps B bytes, touches them, gives them back with `madvise` |
+//! | `churn N` | N children begin; each touches 20 pages, lives for up to a second, and is waited for by nobody |
 //! | `refused` | a `munmap`, an `mmap` and an `madvise` that the kernel refuses |
 //! | `exit C` | exits with status C |
 
@@ -84,6 +85,7 @@ fn obey(command: &str, first: i64, second: i64, mapped: &mut Vec<(*mut u8, usize
             // SAFETY: a mapping of our own.
             unsafe { libc::madvise(address.cast(), bytes, libc::MADV_DONTNEED) };
         }
+        "churn" => (0..first).for_each(short_life),
         "refused" => refused(),
         "exit" => std::process::exit(i32::try_from(first).unwrap_or(0)),
         _ => {}
@@ -142,6 +144,22 @@ fn fork_and_touch(pages: usize) {
 struct Loan {
     address: *mut u8,
     pages: usize,
+}
+
+/// The kernel reaps such children itself.
+fn short_life(number: i64) {
+    // SAFETY: no handler is installed, children are only not kept as zombies.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    // SAFETY: as in `fork_and_touch`.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        touch(20);
+        let lives = 50_000 * (1 + number.unsigned_abs() % 19);
+        // SAFETY: no memory is involved.
+        unsafe { libc::usleep(u32::try_from(lives).unwrap_or(0)) };
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(0) };
+    }
 }
 
 fn vfork_and_touch(pages: usize) {

@@ -1,6 +1,7 @@
 //! The benchmarks, by name. A benchmark compares leakscope with what people use today, on this machine, in interleaved
 //! runs: what else the machine does then falls on both. To add one, write a module and a line in [`BENCHES`].
 
+mod costs;
 mod detection;
 mod idle;
 mod measure;
@@ -57,6 +58,11 @@ enum Run {
 }
 
 const BENCHES: &[Bench] = &[
+    Bench {
+        name: "costs",
+        about: "the whole table of docs/costs.md: a tick, faults, syscalls, a build, memory, beside top, pidstat, atop, bpftrace",
+        run: Run::Live(costs::run),
+    },
     Bench {
         name: "detection",
         about: "who finds which leak and who accuses whom, on synthetic processes: leakscope and the rules in use elsewhere",

@@ -80,6 +80,7 @@ pub fn lab() -> Incident {
             cpu: Duration::from_millis(210),
             rss_bytes: Bytes(11_800_000),
             syscalls_traced: None,
+            kernel: None,
         }),
     }
 }
@@ -300,6 +301,11 @@ pub fn watch() -> WatchLine {
             cpu: Duration::from_millis(40),
             rss_bytes: Bytes(11_800_000),
             syscalls_traced: Some(Duration::from_millis(6_250)),
+            kernel: Some(KernelLine {
+                run: Some(Duration::from_millis(12)),
+                processes: FillLine { used: 75, capacity: 32_768 },
+                suspects: FillLine { used: 1, capacity: 256 },
+            }),
         },
         processes: vec![leaker, steady],
         services: Vec::new(),

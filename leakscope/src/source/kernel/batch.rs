@@ -265,7 +265,9 @@ impl KernelSource {
         // In this order: who is born in between has no entry in the first list.
         let kept = self.maps.pids();
         let here: BTreeSet<Pid> = self.proc_root.pids()?.into_iter().collect();
-        for pid in kept.into_iter().filter(|pid| !here.contains(pid)) {
+        let (alive, over): (Vec<Pid>, Vec<Pid>) = kept.into_iter().partition(|pid| here.contains(pid));
+        self.kept = u32::try_from(alive.len()).unwrap_or(u32::MAX);
+        for pid in over {
             self.maps.forget(pid).context("writing the map PROCESSES")?;
         }
         let gone: Vec<Pid> = self.known.keys().filter(|pid| !here.contains(pid)).copied().collect();

@@ -122,6 +122,10 @@ impl Maps {
         Ok(sum)
     }
 
+    pub(super) fn processes_capacity(&self) -> u32 {
+        self.processes_capacity
+    }
+
     /// How full the maps are. Walks them: for `doctor` and the like, not for every batch.
     pub(super) fn fill(&self) -> Vec<MapFill> {
         let count = |used: usize| u32::try_from(used).unwrap_or(u32::MAX);

@@ -42,7 +42,7 @@ use super::host::Host;
 use super::process::ProcRoot;
 use super::procfs::ticking;
 use super::unread::Unread;
-use super::{Batch, Lost, SAMPLE_PERIOD, Source, SourceKind};
+use super::{Batch, Fill, KernelSide, Lost, SAMPLE_PERIOD, Source, SourceKind};
 use crate::units::{Moment, Pid, ProcKey};
 
 /// The pid namespace that the kernel was booted with (`PROC_PID_INIT_INO` in include/linux/proc_ns.h).
@@ -143,6 +143,8 @@ pub struct KernelSource {
     missing: BTreeSet<Pid>,
     rescanned_at: Option<Moment>,
     swept_at: Option<Moment>,
+    /// Entries of PROCESSES that were left by then.
+    kept: u32,
     /// Why the calls of suspects could not be traced, and how often.
     untraced: Option<(String, u64)>,
 }
@@ -209,6 +211,7 @@ impl KernelSource {
             missing: BTreeSet::new(),
             rescanned_at: None,
             swept_at: None,
+            kept: 0,
             untraced: None,
         })
     }
@@ -258,6 +261,17 @@ impl KernelSource {
 impl Source for KernelSource {
     fn kind(&self) -> SourceKind {
         SourceKind::Ebpf
+    }
+
+    fn kernel_side(&self) -> Option<KernelSide> {
+        Some(KernelSide {
+            run_time: self.programs.run_time(),
+            processes: Fill { used: self.kept, capacity: self.maps.processes_capacity() },
+            suspects: Fill {
+                used: u32::try_from(self.inspected.len()).unwrap_or(u32::MAX),
+                capacity: SUSPECTS_MAX,
+            },
+        })
     }
 
     async fn next_batch(&mut self) -> Result<Option<Batch>> {

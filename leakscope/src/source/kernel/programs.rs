@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aya::programs::trace_point::TracePointLinkId;
-use aya::programs::{BtfTracePoint, Program, TracePoint};
+use aya::programs::{BtfTracePoint, Program, ProgramInfo, TracePoint};
 use aya::{Btf, Ebpf, Endianness, include_bytes_aligned};
 use leakscope_common::Offsets;
 
@@ -238,6 +238,13 @@ impl Programs {
             .collect()
     }
 
+    /// How long all programs have run altogether; `None` unless the kernel measures it.
+    pub(super) fn run_time(&self) -> Option<Duration> {
+        let measured = self.ebpf.programs().filter_map(|(_, program)| info(program));
+        let times = measured.filter(|info| info.run_count() > 0).map(|info| info.run_time());
+        times.reduce(|sum, time| sum + time)
+    }
+
     pub(super) fn kind(&self) -> TracepointKind {
         self.kind
     }
@@ -247,16 +254,12 @@ impl Programs {
     }
 
     fn at_work(&self, entry: &Entry, kind: TracepointKind) -> Attached {
-        let info = self.ebpf.program(entry.program).and_then(|program| match program {
-            Program::BtfTracePoint(program) => program.info().ok(),
-            Program::TracePoint(program) => program.info().ok(),
-            _ => None,
-        });
+        let info = self.ebpf.program(entry.program).and_then(info);
         let measured = info.as_ref().filter(|info| info.run_count() > 0);
         Attached {
             tracepoint: entry.to_string(),
             kind,
-            id: info.as_ref().map(aya::programs::ProgramInfo::id),
+            id: info.as_ref().map(ProgramInfo::id),
             runs: measured.map(|info| (info.run_count(), info.run_time())),
         }
     }
@@ -286,6 +289,15 @@ impl Programs {
 impl std::fmt::Display for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.category, self.name)
+    }
+}
+
+/// What the kernel says of a program; `None` of one that is not loaded.
+fn info(program: &Program) -> Option<ProgramInfo> {
+    match program {
+        Program::BtfTracePoint(program) => program.info().ok(),
+        Program::TracePoint(program) => program.info().ok(),
+        _ => None,
     }
 }
 

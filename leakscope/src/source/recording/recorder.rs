@@ -24,7 +24,7 @@ use super::{Answer, BEYOND, MAX_PROCESSES, cgroup_of};
 use crate::fault::Remedy;
 use crate::leak::Room;
 use crate::process::{Directory, Host, Identity, Selector};
-use crate::source::{Batch, Event, HostMemory, Reading, Source, SourceKind};
+use crate::source::{Batch, Event, HostMemory, KernelSide, Reading, Source, SourceKind};
 use crate::units::{Moment, Pid, ProcKey};
 
 /// How long a block lasts: what a crash may cost.
@@ -144,6 +144,10 @@ pub fn record<S: Source, D: Directory>(
 impl<S: Source, D: Directory> Source for Recording<S, D> {
     fn kind(&self) -> SourceKind {
         self.source.kind()
+    }
+
+    fn kernel_side(&self) -> Option<KernelSide> {
+        self.source.kernel_side()
     }
 
     async fn next_batch(&mut self) -> anyhow::Result<Option<Batch>> {
