@@ -91,9 +91,9 @@ pub fn idle_cpu(bench: &Bench<'_>) -> Result<Section> {
         let because = "four batches a second, and the rest of a host that was not idle";
         let measured = format!("{share:.2} %");
         section.bars.push(Bar {
-            asked: "below 0.5 % of a core".into(),
+            asked: "below 0.3 % of a core".into(),
             measured,
-            reached: share < 0.5,
+            reached: share < 0.3,
             because,
         });
     }
@@ -115,7 +115,7 @@ pub fn idle_memory(bench: &Bench<'_>) -> Result<Section> {
     if let Some(rss) = section.median(0) {
         let because = "most of it is the program's own file and the kernel maps' view";
         let measured = format!("{rss:.1} MB");
-        section.bars.push(Bar { asked: "below 20 MB".into(), measured, reached: rss < 20.0, because });
+        section.bars.push(Bar { asked: "below 15 MB".into(), measured, reached: rss < 15.0, because });
     }
     Ok(section)
 }
@@ -201,11 +201,6 @@ fn watched(bench: &Bench<'_>, count: usize, tried: &[String]) -> Result<Section>
         how: format!("One run. {}", tried.join(" ")).trim_end().to_owned(),
         unit: MIXED,
         sides: shares,
-        bars: vec![Bar {
-            asked: "below 300 MB resident".into(),
-            measured,
-            reached: resident < 300.0,
-            because,
-        }],
+        bars: vec![Bar { asked: "below 60 MB resident".into(), measured, reached: resident < 60.0, because }],
     })
 }
