@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
         for (text, line, words) in [
-            ("[[protect]]\ncomand = 'x'", "line 2", "unknown field `comand`"),
+            ("[[protect]]\ncmdline = 'x'", "line 2", "unknown field `cmdline`"),
             ("[protected]\ncmd = 'x'", "line 1", "unknown field `protected`"),
             ("[[protect]]\ncmd = 3", "line 2", "invalid type"),
             ("[[protect]]\ncmd = 'x", "line 2", "invalid"),

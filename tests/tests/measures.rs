@@ -196,7 +196,7 @@ fn a_configuration_file_protects_and_rules_shows_whom() {
     let caught = rules["processes"].as_array().unwrap();
     let caught = caught.iter().find(|process| process["pid"] == precious.pid()).expect("caught");
     assert_eq!(caught["rules"][0]["check"], "config", "{caught:#}");
-    let mistaken = file(place.path(), "mistaken.toml", "[[protect]]\ncomand = 'x'\n");
+    let mistaken = file(place.path(), "mistaken.toml", "[[protect]]\ncmdline = 'x'\n");
     let ran = run(&["kill", "--config", &mistaken, &pid]);
     assert_eq!(ran.code(), 2);
     assert!(ran.stderr.contains("mistaken.toml") && ran.stderr.contains("line 2"), "{}", ran.stderr);

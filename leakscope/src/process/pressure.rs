@@ -102,7 +102,7 @@ mod tests {
         let fake = FakeProc::new();
         assert_eq!(Pressure::read(&fake.path("pressure/memory")), None);
         for text in
-            ["", "some", "some\nfull\n", "some avg10=0.00\nfull avg10=0.00\n", "somme\u{e9} avg10=1.00\n"]
+            ["", "some", "some\nfull\n", "some avg10=0.00\nfull avg10=0.00\n", "other\u{e9} avg10=1.00\n"]
         {
             fake.write("pressure/memory", text);
             assert_eq!(Pressure::read(&fake.path("pressure/memory")), None, "{text:?}");
