@@ -92,7 +92,8 @@ pub struct Monitor<S, D> {
     source: S,
     directory: D,
     config: Config,
-    processes: HashMap<ProcKey, Tracked>,
+    /// Boxed: a table doubles, and half of it may be empty.
+    processes: HashMap<ProcKey, Box<Tracked>>,
     by_pid: HashMap<Pid, ProcKey>,
     /// Processes that were looked at and are not selected, so that they are not looked at again each time they change.
     rejected: Rejected,
@@ -194,7 +195,9 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             self.judge(key, None, &mut tick);
         }
         (tick.group_transitions, tick.ended_groups) = self.groups.judge(at);
-        self.shares = Shares::of(self.unsettled.iter().filter_map(|key| self.processes.get(key)));
+        self.shares = Shares::of(
+            self.unsettled.iter().filter_map(|key| self.processes.get(key).map(|tracked| &**tracked)),
+        );
         self.inspect_suspects(at)?;
         Ok(tick)
     }
@@ -224,7 +227,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             tracked.identity = Some(identity);
         }
         self.by_pid.insert(key.pid, key);
-        self.processes.insert(key, tracked);
+        self.processes.insert(key, Box::new(tracked));
         self.met += 1;
         true
     }
@@ -238,7 +241,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         if self.by_pid.get(&key.pid) == Some(&key) {
             self.by_pid.remove(&key.pid);
         }
-        self.processes.remove(&key).map(|tracked| (key, tracked))
+        self.processes.remove(&key).map(|tracked| (key, *tracked))
     }
 
     /// Judges a process by a new reading, or by its silence: unchanged memory is an observation too.
@@ -330,12 +333,12 @@ impl<S: Source, D: Directory> Monitor<S, D> {
 
     /// The processes that are judged.
     pub fn processes(&self) -> impl Iterator<Item = (ProcKey, &Tracked)> {
-        self.processes.iter().map(|(key, tracked)| (*key, tracked))
+        self.processes.iter().map(|(key, tracked)| (*key, &**tracked))
     }
 
     /// One of them.
     pub fn process(&self, key: ProcKey) -> Option<&Tracked> {
-        self.processes.get(&key)
+        self.processes.get(&key).map(|tracked| &**tracked)
     }
 
     /// Who a process is; read at most once, and `None` when it was gone before it could be read.

@@ -74,6 +74,10 @@ impl History {
             self.spacing = Duration::ZERO;
             let surplus = (self.points.len() + 1).saturating_sub(QUIET_CAPACITY);
             self.points.drain(..surplus);
+            if self.points.is_empty() {
+                // Most processes never get a second one.
+                self.points.reserve_exact(1);
+            }
             self.points.push_back(point);
             return;
         }
