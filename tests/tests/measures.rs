@@ -22,6 +22,11 @@ fn run_in(runtime: &Path, args: &[&str]) -> Ran {
     ran
 }
 
+/// The arguments of a hunt for one process that confirms after ten seconds.
+fn hunt_for<'a>(pid: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["hunt", "--json", "--no-report", "--confirm", "10s", "--pid", pid], more].concat()
+}
+
 fn state(pid: u32) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
     status.lines().find_map(|line| line.strip_prefix("State:")).expect("a state").trim().to_owned()
@@ -34,10 +39,7 @@ fn a_leaker_is_frozen_instead_of_killed_its_look_alike_is_not_and_undo_lets_it_g
     let mut twin = Workload::python("service.py", LEAK);
     let place = folder();
     let pid = leaker.pid_text();
-    let ran = run_in(
-        place.path(),
-        &["hunt", "--json", "--no-report", "--confirm", "10s", "--pid", &pid, "--action", "freeze", "--yes"],
-    );
+    let ran = run_in(place.path(), &hunt_for(&pid, &["--action", "freeze", "--yes"]));
     assert_eq!(ran.code(), 1, "a frozen leak is still there\n{}", ran.stderr);
     let json = ran.json();
     let action = &json["actions"][0];
@@ -69,8 +71,7 @@ fn a_leaker_alone_in_its_cgroup_is_frozen_there_and_in_a_shared_one_its_neighbou
     group.take(leaker.pid());
     let place = folder();
     let pid = leaker.pid_text();
-    let hunt =
-        ["hunt", "--json", "--no-report", "--confirm", "10s", "--pid", &pid, "--action", "freeze", "--yes"];
+    let hunt = hunt_for(&pid, &["--action", "freeze", "--yes"]);
     let alone = run_in(place.path(), &hunt).json();
     assert_eq!(alone["actions"][0]["outcome"], "frozen", "{alone:#}");
     assert!(group.read("cgroup.events").contains("frozen 1"));
@@ -112,21 +113,7 @@ fn a_leaker_in_a_shared_cgroup_is_not_throttled() {
     require_root();
     let mut leaker = Workload::python("service.py", LEAK);
     let place = folder();
-    let ran = run_in(
-        place.path(),
-        &[
-            "hunt",
-            "--json",
-            "--no-report",
-            "--confirm",
-            "10s",
-            "--pid",
-            &leaker.pid_text(),
-            "--action",
-            "throttle",
-            "--yes",
-        ],
-    );
+    let ran = run_in(place.path(), &hunt_for(&leaker.pid_text(), &["--action", "throttle", "--yes"]));
     assert_eq!(ran.code(), 1, "{}", ran.stderr);
     let json = ran.json();
     assert_eq!(json["actions"][0]["outcome"], "refused", "{json:#}");
@@ -140,19 +127,7 @@ fn the_evidence_of_a_confirmed_leak_is_kept_for_its_owner_alone() {
     let leaker = Workload::python("service.py", LEAK);
     let place = folder();
     let kept = place.path().join("evidence");
-    let ran = run(&[
-        "hunt",
-        "--json",
-        "--no-report",
-        "--confirm",
-        "10s",
-        "--pid",
-        &leaker.pid_text(),
-        "--kill",
-        "--yes",
-        "--evidence",
-        kept.to_str().unwrap(),
-    ]);
+    let ran = run(&hunt_for(&leaker.pid_text(), &["--kill", "--yes", "--evidence", kept.to_str().unwrap()]));
     assert_eq!(ran.code(), 0, "{}", ran.stderr);
     let json = ran.json();
     let found = suspect(&json, leaker.pid()).expect("a suspect");
@@ -221,19 +196,7 @@ fn whoever_is_started_in_the_victims_place_is_watched_and_told_when_it_leaks_aga
             break pid;
         }
     };
-    let ran = run(&[
-        "hunt",
-        "--json",
-        "--no-report",
-        "--confirm",
-        "10s",
-        "--pid",
-        &pid,
-        "--kill",
-        "--yes",
-        "--follow",
-        "15s",
-    ]);
+    let ran = run(&hunt_for(&pid, &["--kill", "--yes", "--follow", "15s"]));
     let json = ran.json();
     let action = &json["actions"][0];
     assert_eq!(action["outcome"], "killed", "{json:#}");

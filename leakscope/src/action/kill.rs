@@ -190,17 +190,23 @@ fn allowed(
         outcome.checks.extend(owners_way(victim.identity()));
     }
     outcome.checks.extend(more);
-    if let Some(against) = against(&outcome.checks) {
-        outcome.kind = OutcomeKind::Refused;
-        outcome.detail = format!("pid {} is protected: {against}", outcome.pid);
-        return Err(with(outcome.clone()));
+    match stops_here(outcome, options.dry_run, what) {
+        None => Ok(judged),
+        Some(OutcomeKind::DryRun) => Err(with(finish(victim, options, outcome.clone()))),
+        Some(_) => Err(with(outcome.clone())),
     }
-    if options.dry_run {
-        outcome.kind = OutcomeKind::DryRun;
-        outcome.detail = format!("dry run: {what}");
-        return Err(with(finish(victim, options, outcome.clone())));
-    }
-    Ok(judged)
+}
+
+/// What an action that was checked comes to before `what` is done: refused where a check speaks against it, or a dry run;
+/// `None` when it is to be done.
+pub(super) fn stops_here(outcome: &mut Outcome, dry_run: bool, what: &str) -> Option<OutcomeKind> {
+    let (kind, detail) = match against(&outcome.checks) {
+        Some(against) => (OutcomeKind::Refused, format!("pid {} is protected: {against}", outcome.pid)),
+        None if dry_run => (OutcomeKind::DryRun, format!("dry run: {what}")),
+        None => return None,
+    };
+    (outcome.kind, outcome.detail) = (kind, detail);
+    Some(kind)
 }
 
 /// Checks everything and asks systemd to end the victim's unit; what stands against it ends the action.
@@ -275,7 +281,7 @@ fn send(victim: &Victim, signal: Signal) -> Result<(), NotSent> {
 }
 
 /// The checks that speak against a signal, in words.
-pub(super) fn against(checks: &[Check]) -> Option<String> {
+fn against(checks: &[Check]) -> Option<String> {
     let failed: Vec<String> = checks
         .iter()
         .filter(|check| !check.passed)

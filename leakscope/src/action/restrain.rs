@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::group::{Group, alone_in, own_cgroup, read};
 use super::guard::Protections;
-use super::kill::against;
+use super::kill::stops_here;
 use super::outcome::{Check, Outcome, OutcomeKind};
 use super::undo::Restraints;
 use super::victim::{Refusal, Victim, hidden_from};
@@ -106,14 +106,7 @@ pub async fn restrain(
         Ok((_, checks)) => outcome.checks = checks,
         Err(refusal) => return refusal.into_outcome(expected),
     }
-    if let Some(against) = against(&outcome.checks) {
-        outcome.kind = OutcomeKind::Refused;
-        outcome.detail = format!("pid {} is protected: {against}", outcome.pid);
-        return outcome;
-    }
-    if dry_run {
-        outcome.kind = OutcomeKind::DryRun;
-        outcome.detail = format!("dry run: {}", would(&means, outcome.pid));
+    if stops_here(&mut outcome, dry_run, &would(&means, expected.key.pid)).is_some() {
         return outcome;
     }
     let restraint = Restraint {

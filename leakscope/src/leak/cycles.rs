@@ -57,7 +57,7 @@ impl Cycles {
             }
         } else if value >= self.peak {
             self.peak = value;
-        } else if self.peak - value >= LEAST_FALL.max(DEEP * self.deepest()) {
+        } else if self.peak - value >= LEAST_FALL && self.peak - value >= DEEP * self.deepest() {
             self.falling = true;
             (self.trough, self.trough_at) = (value, tick);
         }
