@@ -9,6 +9,7 @@ mod closer;
 mod finding;
 mod groups;
 mod history;
+mod ranking;
 mod rejected;
 mod shares;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use history::{CAPACITY as HISTORY_CAPACITY, Point};
 pub use tracked::Tracked;
 
 use self::groups::Groups;
+use self::ranking::{Place, Ranking};
 use self::rejected::Rejected;
 use self::shares::Shares;
 use crate::leak::{Sample, State, Thresholds, TimeToOom};
@@ -37,6 +39,10 @@ use crate::units::{Moment, Pid, ProcKey};
 
 /// How many suspects are looked at closely at a time.
 const MAX_INSPECTED: usize = 64;
+
+/// How old the limits above a process may be that grows: to read them costs several files a cgroup, and the kernel sums
+/// up a whole tree for some of them. The host's memory is no younger.
+const ROOMS_PERIOD: Duration = Duration::from_secs(1);
 
 /// How long a process must have lived under our eyes before it is asked whose worker it is: most of those that a build
 /// or a shell starts are gone by then.
@@ -79,6 +85,8 @@ pub struct Tick {
     pub transitions: Vec<Transition>,
     /// The same of services.
     pub group_transitions: Vec<GroupTransition>,
+    /// Processes of which there was a reading.
+    pub read: Vec<ProcKey>,
     /// Pids that the kernel's OOM killer chose.
     pub oom_victims: Vec<Pid>,
     /// Processes that ended or became another program, as they were last known.
@@ -95,6 +103,7 @@ pub struct Monitor<S, D> {
     /// Boxed: a table doubles, and half of it may be empty.
     processes: HashMap<ProcKey, Box<Tracked>>,
     by_pid: HashMap<Pid, ProcKey>,
+    ranking: Ranking,
     /// Processes that were looked at and are not selected, so that they are not looked at again each time they change.
     rejected: Rejected,
     /// Processes whose verdict may change while their memory does not.
@@ -120,6 +129,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             directory,
             processes: HashMap::new(),
             by_pid: HashMap::new(),
+            ranking: Ranking::default(),
             rejected: Rejected::default(),
             unsettled: BTreeSet::new(),
             inspected: BTreeSet::new(),
@@ -157,6 +167,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             wall,
             transitions: Vec::new(),
             group_transitions: Vec::new(),
+            read: Vec::new(),
             oom_victims: Vec::new(),
             ended: Vec::new(),
             ended_groups: Vec::new(),
@@ -188,6 +199,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         for reading in readings.into_iter().filter(|reading| !ended.contains(&reading.key)) {
             silent.remove(&reading.key);
             if self.admit(reading.key, &mut tick) {
+                tick.read.push(reading.key);
                 self.judge(reading.key, Some(reading), &mut tick);
             }
         }
@@ -227,6 +239,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             tracked.identity = Some(identity);
         }
         self.by_pid.insert(key.pid, key);
+        self.ranking.add(Place::of(key, &tracked));
         self.processes.insert(key, Box::new(tracked));
         self.met += 1;
         true
@@ -241,13 +254,16 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         if self.by_pid.get(&key.pid) == Some(&key) {
             self.by_pid.remove(&key.pid);
         }
-        self.processes.remove(&key).map(|tracked| (key, *tracked))
+        let tracked = self.processes.remove(&key)?;
+        self.ranking.remove(&Place::of(key, &tracked));
+        Some((key, *tracked))
     }
 
     /// Judges a process by a new reading, or by its silence: unchanged memory is an observation too.
     fn judge(&mut self, key: ProcKey, reading: Option<Reading>, tick: &mut Tick) {
         let Some((at, _, host)) = self.now else { return };
         let Some(tracked) = self.processes.get_mut(&key) else { return };
+        let place = Place::of(key, tracked);
         if let Some(reading) = reading {
             let seen_at = tracked.seen_at(at);
             if self.groups.knows(key) {
@@ -267,15 +283,19 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             if tracked.identity.is_none() {
                 tracked.identity = self.directory.identify(key);
             }
-            let host = limits_of(&host);
-            let identity = tracked.identity.as_ref();
-            let above = identity.and_then(|identity| self.directory.rooms(identity, &host, at));
-            tracked.rooms = above.unwrap_or_default();
-            tracked.rooms.push(host.room());
+            if tracked.rooms_read_at.is_none_or(|last| at.since(last) >= ROOMS_PERIOD) {
+                tracked.rooms_read_at = Some(at);
+                let host = limits_of(&host);
+                let identity = tracked.identity.as_ref();
+                let above = identity.and_then(|identity| self.directory.rooms(identity, &host, at));
+                tracked.rooms = above.unwrap_or_default();
+                tracked.rooms.push(host.room());
+            }
         }
         let sample = Sample { at, memory, host_shmem: Some(host.shmem) };
         let before = (tracked.verdict.state, tracked.verdict.confirmed);
         tracked.observe(&sample);
+        self.ranking.change(&place, Place::of(key, tracked));
         let verdict = &tracked.verdict;
         if before != (verdict.state, verdict.confirmed) {
             tick.transitions.push(Transition {
@@ -334,6 +354,18 @@ impl<S: Source, D: Directory> Monitor<S, D> {
     /// The processes that are judged.
     pub fn processes(&self) -> impl Iterator<Item = (ProcKey, &Tracked)> {
         self.processes.iter().map(|(key, tracked)| (*key, &**tracked))
+    }
+
+    /// How many they are.
+    pub fn watched(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Those that come into question: [`State::severity`] is above zero.
+    pub fn growing(&self) -> impl Iterator<Item = (ProcKey, &Tracked)> {
+        // Whoever rests is not suspected of anything.
+        let unsettled = self.unsettled.iter().filter_map(|key| Some((*key, &**self.processes.get(key)?)));
+        unsettled.filter(|(_, tracked)| tracked.verdict.state.severity() > 0)
     }
 
     /// One of them.

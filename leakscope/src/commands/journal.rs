@@ -188,7 +188,7 @@ impl Journal {
 
     /// Closes the journal: what is still watched is reported as it stands.
     pub fn finish<S: Source, D: Directory>(mut self, monitor: &mut Monitor<S, D>) -> Closed {
-        let keys: Vec<ProcKey> = monitor.keys_by_growth();
+        let keys: Vec<ProcKey> = monitor.keys_by_growth().collect();
         for key in keys {
             let identity = monitor.identity(key).cloned();
             let Some(tracked) = monitor.process(key).cloned() else { continue };

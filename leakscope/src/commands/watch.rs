@@ -1,12 +1,12 @@
 //! `leakscope watch`: the live ranking, a table or a JSON object each interval.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use anyhow::Context;
 
 use super::Interrupt;
-use crate::monitor::{Monitor, Tick};
+use crate::monitor::{Monitor, Tick, Tracked};
 use crate::process::Directory;
 use crate::report::{KernelLine, LossLine, PressureLine, SelfCost, Service, Style, WatchLine, WatchProcess};
 use crate::source::{KernelCounts, Source, SourceKind};
@@ -53,6 +53,7 @@ pub async fn run<S: Source, D: Directory>(
             tick = monitor.step() => tick?,
         };
         let Some(tick) = tick else { return Ok(()) };
+        faults.note(&tick);
         let over = options.duration.is_some_and(|duration| monitor.elapsed() >= duration);
         if over || shown.is_none_or(|last| is_due(tick.at.since(last), options.interval)) {
             let line = line(monitor, &tick, options, ui, &mut faults)?;
@@ -89,7 +90,7 @@ fn line<S: Source, D: Directory>(
             ui.rows().map_or(ROWS_WITHOUT_TERMINAL, |rows| rows.saturating_sub(others).max(1))
         }
     };
-    let keys = monitor.first_by_growth(most);
+    let keys: Vec<ProcKey> = monitor.keys_by_growth().take(most).collect();
     let mut processes = Vec::with_capacity(keys.len());
     for key in keys {
         if monitor.identity(key).is_none() {
@@ -99,7 +100,7 @@ fn line<S: Source, D: Directory>(
         let Some(tracked) = monitor.process(key) else { continue };
         let (Some(identity), Some(memory)) = (&tracked.identity, tracked.memory()) else { continue };
         let mut process = WatchProcess::new(identity, &tracked.verdict, &memory);
-        process.page_faults_per_s = tracked.kernel().and_then(|counts| faults.rate(key, &counts));
+        process.page_faults_per_s = tracked.kernel().and(faults.rate(key));
         process.oom_eta = oom_eta;
         processes.push(process);
     }
@@ -124,13 +125,12 @@ fn show<S: Source, D: Directory>(
         ui.out(&line.to_json_line()?);
         return Ok(());
     }
-    let growing = monitor.processes().filter(|(_, tracked)| tracked.verdict.state.severity() > 0).count();
-    let watched = monitor.processes().count();
+    let growing = monitor.growing().count();
     let style = Style { color: ui.color, width: ui.columns() };
     let status = format!(
         "{:.0}  {}, {growing} growing; source {}",
         line.at,
-        super::counted(watched, "process", "processes"),
+        super::counted(monitor.watched(), "process", "processes"),
         monitor.source_kind().name()
     );
     let footer = footer(line, share);
@@ -163,35 +163,49 @@ fn footer(line: &WatchLine, share: Option<f64>) -> String {
     format!("lost events {}; leakscope itself: {share}{} RSS{kernel}", line.lost_events, line.own.rss_bytes)
 }
 
-/// Page faults per second between two shows. Whoever never faulted takes no room and no time: on most hosts that is
-/// almost everybody.
+/// Page faults per second between two shows. Whoever does not change costs nothing.
 #[derive(Debug, Default)]
 struct FaultRates {
     at: Option<Moment>,
     /// How long ago the show before was; `None` at the first.
     seconds: Option<f64>,
-    before: HashMap<ProcKey, u64>,
-    now: HashMap<ProcKey, u64>,
+    /// As of the last show, of everybody who ever faulted.
+    counted: HashMap<ProcKey, u64>,
+    /// Of whom there were readings since.
+    changed: BTreeSet<ProcKey>,
+    /// Faults between the last show and the one before.
+    between: HashMap<ProcKey, u64>,
 }
 
 impl FaultRates {
+    /// Takes in who changed and who ended.
+    fn note(&mut self, tick: &Tick) {
+        for (gone, _) in &tick.ended {
+            self.counted.remove(gone);
+            self.changed.remove(gone);
+        }
+        self.changed.extend(&tick.read);
+    }
+
     /// Begins a new show.
     fn advance<S: Source, D: Directory>(&mut self, monitor: &Monitor<S, D>, at: Moment) {
         self.seconds = self.at.map(|last| at.since(last).as_secs_f64()).filter(|seconds| *seconds > 0.0);
         self.at = Some(at);
-        std::mem::swap(&mut self.before, &mut self.now);
-        self.now.clear();
-        let faulted = monitor.processes().filter_map(|(key, tracked)| {
-            let faults = tracked.kernel().as_ref().map_or(0, all_faults);
-            (faults > 0).then_some((key, faults))
-        });
-        self.now.extend(faulted);
+        self.between.clear();
+        for key in std::mem::take(&mut self.changed) {
+            let counts = monitor.process(key).and_then(Tracked::kernel);
+            let now = counts.as_ref().map_or(0, all_faults);
+            if now > 0 {
+                let before = self.counted.insert(key, now).unwrap_or(0);
+                self.between.insert(key, now.saturating_sub(before));
+            }
+        }
     }
 
-    /// The rate since the show before, of a process that the kernel side counts.
-    fn rate(&self, key: ProcKey, counts: &KernelCounts) -> Option<f64> {
-        let before = self.before.get(&key).copied().unwrap_or(0);
-        self.seconds.map(|seconds| all_faults(counts).saturating_sub(before) as f64 / seconds)
+    /// The rate since the show before.
+    fn rate(&self, key: ProcKey) -> Option<f64> {
+        let faults = self.between.get(&key).copied().unwrap_or(0);
+        self.seconds.map(|seconds| faults as f64 / seconds)
     }
 }
 

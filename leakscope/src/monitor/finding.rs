@@ -85,38 +85,13 @@ impl<S: Source, D: Directory> Monitor<S, D> {
     /// The process among those `asked` for that is nearest to a leak: by severity, then by how long it has grown, then by
     /// its rate.
     pub fn worst(&self, asked: impl Fn(ProcKey) -> bool) -> Option<ProcKey> {
-        let growing = self.unsettled.iter().filter(|key| asked(**key)).filter_map(|key| {
-            let verdict = &self.processes.get(key)?.verdict;
-            (verdict.state.severity() > 0).then_some((*key, verdict))
-        });
-        growing.max_by(|(_, one), (_, other)| one.cmp_by_concern(other)).map(|(key, _)| key)
+        let growing = self.growing().filter(|(key, _)| asked(*key));
+        growing.max_by(|(_, one), (_, other)| one.verdict.cmp_by_concern(&other.verdict)).map(|(key, _)| key)
     }
 
     /// Everything that is watched, the fastest growing first and the largest first among those that do not grow.
-    pub fn keys_by_growth(&self) -> Vec<ProcKey> {
-        self.first_by_growth(usize::MAX)
-    }
-
-    /// The first `most` of them: the rest of a large host is not put in order for nobody.
-    pub fn first_by_growth(&self, most: usize) -> Vec<ProcKey> {
-        let mut ranked: Vec<_> = self
-            .processes
-            .iter()
-            .map(|(key, tracked)| {
-                let rate = tracked.verdict.rate.map_or(0.0, |rate| rate.mean.0);
-                let footprint = tracked.memory().map_or(Bytes::ZERO, |memory| memory.footprint());
-                (rate, footprint, *key)
-            })
-            .collect();
-        let order = |one: &(f64, Bytes, ProcKey), other: &(f64, Bytes, ProcKey)| {
-            other.0.total_cmp(&one.0).then(other.1.cmp(&one.1)).then(one.2.cmp(&other.2))
-        };
-        if most < ranked.len() {
-            ranked.select_nth_unstable_by(most, order);
-            ranked.truncate(most);
-        }
-        ranked.sort_unstable_by(order);
-        ranked.into_iter().map(|(.., key)| key).collect()
+    pub fn keys_by_growth(&self) -> impl Iterator<Item = ProcKey> {
+        self.ranking.keys()
     }
 }
 

@@ -21,6 +21,7 @@ pub struct Tracked {
     pub verdict: Verdict,
     /// The limits above it, the innermost first and the host's last; read while it grows, and empty until then.
     pub rooms: Vec<Room>,
+    pub(super) rooms_read_at: Option<Moment>,
     /// When it was first suspected, since it last was not.
     pub suspected_at: Option<Moment>,
     /// When its leak was confirmed.
@@ -53,6 +54,7 @@ impl Tracked {
             identity: None,
             verdict: Verdict::learning(),
             rooms: Vec::new(),
+            rooms_read_at: None,
             suspected_at: None,
             confirmed_at: None,
             samples: 0,

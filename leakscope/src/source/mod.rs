@@ -3,6 +3,7 @@
 //! Live: [`KernelSource`] (tracepoints say who changed, /proc how much) and [`ProcfsSource`] (/proc alone). Kept:
 //! [`recording`]. Made by others: [`series`], which have no events and no identities and come as rows.
 
+mod held;
 mod host;
 mod kernel;
 mod live;

@@ -1,17 +1,17 @@
-//! One process, read from /proc once: who it is and what it holds.
+//! One process, read from /proc: who it is and what it holds.
 //!
-//! Both files are read through one descriptor of the process' directory, so they belong to the same process even if its
+//! Both files are opened through one descriptor of the process' directory, so they belong to the same process even if its
 //! pid is used again meanwhile. A process that vanishes is an answer ([`Seen::Gone`]), never an error.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use procfs::process::{Stat, Status};
-use procfs::{FromBufRead as _, FromRead as _, ProcError};
+use procfs::process::Stat;
+use procfs::{FromRead as _, ProcError};
 use rustix::buffer::spare_capacity;
-use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::{Errno, read};
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat};
+use rustix::io::{Errno, pread};
 
 use super::unread::Why;
 use crate::leak::Memory;
@@ -56,6 +56,15 @@ const ENOUGH: usize = 4096;
 #[derive(Clone, Debug)]
 pub(super) struct ProcRoot(PathBuf);
 
+/// The files of one process that a look reads, all opened through its folder: whoever has its pid later, they are of this
+/// process or of none.
+#[derive(Debug)]
+pub(super) struct Files {
+    folder: OwnedFd,
+    status: OwnedFd,
+    stat: OwnedFd,
+}
+
 impl ProcRoot {
     pub(super) fn new(root: &Path) -> Self {
         Self(root.to_owned())
@@ -69,51 +78,108 @@ impl ProcRoot {
 
     /// Looks at one process.
     pub(super) fn look(&self, pid: Pid) -> Seen {
-        match look_at(&self.0.join(pid.to_string()), pid) {
-            Ok(seen) => seen,
-            // Half a file is what a process leaves that goes while being read.
-            Err(ProcError::NotFound(_) | ProcError::Incomplete(_)) => Seen::Gone,
-            Err(ProcError::PermissionDenied(_)) => Seen::Unread(Why::Forbidden),
-            Err(_) => Seen::Unread(Why::Unreadable),
-        }
+        self.open(pid).map_or_else(|seen| seen, |files| files.look(pid))
+    }
+
+    /// Opens the files of a process, to be looked at more than once.
+    ///
+    /// # Errors
+    /// What there is to say of a process whose files cannot be opened.
+    pub(super) fn open(&self, pid: Pid) -> Result<Files, Seen> {
+        let path = self.0.join(pid.to_string());
+        let folder = openat(CWD, &path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(refused)?;
+        let file = |name| open_file(&folder, name).map_err(refused);
+        let (status, stat) = (file("status")?, file("stat")?);
+        Ok(Files { folder, status, stat })
     }
 }
 
-fn look_at(path: &Path, pid: Pid) -> Result<Seen, ProcError> {
-    let folder = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let folder = folder.map_err(|errno| refused(errno, path))?;
-    let mut text = Vec::with_capacity(ENOUGH);
-    let mut status = read_status(&folder, path, "status", &mut text)?;
-    let mut image_of = None;
-    if status.rssanon.is_none() && status.state.starts_with('Z') && status.threads > 1 {
-        // A leader that ended before its threads has given up the memory that they still use.
-        let Some((thread, its)) = living_thread(&folder, path, pid, &mut text) else {
-            return Ok(Seen::WithoutMemory);
+impl Files {
+    /// Looks at the process, which may be gone by now.
+    pub(super) fn look(&self, pid: Pid) -> Seen {
+        self.read(pid).unwrap_or_else(|seen| seen)
+    }
+
+    fn read(&self, pid: Pid) -> Result<Seen, Seen> {
+        let mut text = Vec::with_capacity(ENOUGH);
+        let mut status = read_status(&self.status, &mut text)?;
+        let mut image_of = None;
+        if status.anon.is_none() && status.state == b'Z' && status.threads > 1 {
+            // A leader that ended before its threads has given up the memory that they still use.
+            let Some((thread, its)) = living_thread(&self.folder, pid, &mut text) else {
+                return Ok(Seen::WithoutMemory);
+            };
+            status = its;
+            let file = open_file(&self.folder, &format!("task/{thread}/stat")).map_err(refused)?;
+            image_of = Some(read_stat(&file, &mut text)?);
+        }
+        let (Some(anon), Some(file), Some(shmem)) = (status.anon, status.file, status.shmem) else {
+            let ended = matches!(status.state, b'Z' | b'X');
+            return Ok(if ended { Seen::Zombie } else { Seen::WithoutMemory });
         };
-        status = its;
-        read_file(&folder, path, &format!("task/{thread}/stat"), &mut text)?;
-        image_of = Some(Stat::from_read(&*text)?);
+        let stat = read_stat(&self.stat, &mut text)?;
+        let key = ProcKey { pid, start: Ticks(stat.starttime) };
+        let of = image_of.as_ref().unwrap_or(&stat);
+        if is_ending(&status, of) {
+            return Ok(Seen::Ending(key));
+        }
+        let memory = Memory {
+            anon: Bytes::from_kib(anon),
+            file: Bytes::from_kib(file),
+            shmem: Bytes::from_kib(shmem),
+            // No such line: a kernel without swap.
+            swap: Bytes::from_kib(status.swap.unwrap_or(0)),
+        };
+        // 0 and 1 stand for "you may not know".
+        let image = (of.startstack > 1).then_some((of.startcode, of.startstack));
+        Ok(Seen::Here(Glance { key, memory, image }))
     }
-    let (Some(anon), Some(file), Some(shmem)) = (status.rssanon, status.rssfile, status.rssshmem) else {
-        return Ok(if status.state.starts_with(['Z', 'X']) { Seen::Zombie } else { Seen::WithoutMemory });
-    };
-    read_file(&folder, path, "stat", &mut text)?;
-    let stat = Stat::from_read(&*text)?;
-    let key = ProcKey { pid, start: Ticks(stat.starttime) };
-    if is_ending(&status, image_of.as_ref().unwrap_or(&stat)) {
-        return Ok(Seen::Ending(key));
+}
+
+/// What a look needs of `/proc/PID/status`. A parser of all its sixty lines takes longer than the kernel takes to write
+/// them, and to read this file is nearly all that a tick does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Status {
+    /// The state's letter.
+    state: u8,
+    threads: u64,
+    /// Signals that are pending, of the thread or of the process.
+    pending: u64,
+    /// KiB, as the rest; `None` where there is no memory.
+    anon: Option<u64>,
+    file: Option<u64>,
+    shmem: Option<u64>,
+    swap: Option<u64>,
+}
+
+impl Status {
+    /// `None` if a line that is there makes no sense, or one is missing that every process has.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let mut status = Self::default();
+        for line in text.split(|byte| *byte == b'\n') {
+            let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+            let value = &line[colon + 1..];
+            match &line[..colon] {
+                b"State" => status.state = *value.trim_ascii_start().first()?,
+                b"Threads" => status.threads = number(value, 10)?,
+                b"SigPnd" | b"ShdPnd" => status.pending |= number(value, 16)?,
+                b"RssAnon" => status.anon = Some(number(value, 10)?),
+                b"RssFile" => status.file = Some(number(value, 10)?),
+                b"RssShmem" => status.shmem = Some(number(value, 10)?),
+                b"VmSwap" => status.swap = Some(number(value, 10)?),
+                _ => {}
+            }
+        }
+        (status.state != 0).then_some(status)
     }
-    let memory = Memory {
-        anon: Bytes::from_kib(anon),
-        file: Bytes::from_kib(file),
-        shmem: Bytes::from_kib(shmem),
-        // No such line: a kernel without swap.
-        swap: Bytes::from_kib(status.vmswap.unwrap_or(0)),
-    };
-    // 0 and 1 stand for "you may not know".
-    let of = image_of.as_ref().unwrap_or(&stat);
-    let image = (of.startstack > 1).then_some((of.startcode, of.startstack));
-    Ok(Seen::Here(Glance { key, memory, image }))
+}
+
+/// The number that a value begins with; a unit may follow.
+fn number(value: &[u8], radix: u32) -> Option<u64> {
+    let value = value.trim_ascii_start();
+    let digits = value.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    u64::from_str_radix(std::str::from_utf8(&value[..digits]).ok()?, radix).ok()
 }
 
 /// Whether a thread that had memory a moment ago is on its way out. An exit gives the address space up at once (`exit_mm`
@@ -121,54 +187,67 @@ fn look_at(path: &Path, pid: Pid) -> Result<Seen, ProcError> {
 /// that was killed and has not come so far. Every thread of a killed process has SIGKILL pending until it runs again, and
 /// user code runs no more.
 fn is_ending(status: &Status, stat: &Stat) -> bool {
-    (status.sigpnd | status.shdpnd) & KILLED != 0
-        || stat.flags & PF_EXITING != 0
-        || matches!(stat.state, 'Z' | 'X')
+    status.pending & KILLED != 0 || stat.flags & PF_EXITING != 0 || matches!(stat.state, 'Z' | 'X')
 }
 
-/// The parser wants UTF-8, and a process may call itself anything.
-fn read_status(folder: &OwnedFd, path: &Path, name: &str, text: &mut Vec<u8>) -> Result<Status, ProcError> {
-    read_file(folder, path, name, text)?;
-    Status::from_buf_read(String::from_utf8_lossy(text).as_bytes())
+fn read_status(file: &OwnedFd, text: &mut Vec<u8>) -> Result<Status, Seen> {
+    read_whole(file, text).map_err(refused)?;
+    match text.as_slice() {
+        // Half a file is what a process leaves that goes while being read.
+        [] => Err(Seen::Gone),
+        text => Status::parse(text).ok_or(Seen::Unread(Why::Unreadable)),
+    }
+}
+
+fn read_stat(file: &OwnedFd, text: &mut Vec<u8>) -> Result<Stat, Seen> {
+    read_whole(file, text).map_err(refused)?;
+    Stat::from_read(text.as_slice()).map_err(|error| match error {
+        ProcError::Incomplete(_) => Seen::Gone,
+        _ => Seen::Unread(Why::Unreadable),
+    })
 }
 
 /// A thread that still has the process' memory; one that vanishes meanwhile is passed over.
-fn living_thread(folder: &OwnedFd, path: &Path, leader: Pid, text: &mut Vec<u8>) -> Option<(u32, Status)> {
-    let names = std::fs::read_dir(path.join("task")).ok()?.flatten().map(|entry| entry.file_name());
+fn living_thread(folder: &OwnedFd, leader: Pid, text: &mut Vec<u8>) -> Option<(u32, Status)> {
+    let tasks = openat(folder, "task", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let names = Dir::read_from(tasks.ok()?).ok()?.flatten();
     names
-        .filter_map(|name| name.to_str()?.parse::<u32>().ok())
+        .filter_map(|entry| entry.file_name().to_str().ok()?.parse::<u32>().ok())
         .filter(|thread| *thread != leader.0)
         .filter_map(|thread| {
-            Some((thread, read_status(folder, path, &format!("task/{thread}/status"), text).ok()?))
+            let file = open_file(folder, &format!("task/{thread}/status")).ok()?;
+            Some((thread, read_status(&file, text).ok()?))
         })
-        .find(|(_, status)| status.rssanon.is_some())
+        .find(|(_, status)| status.anon.is_some())
 }
 
-/// Reads a file of a process: each takes two calls less than with a reader that asks again whether this was the end. The
-/// kernel gives as much as there is room for, so less than that is the end.
-fn read_file(folder: &OwnedFd, path: &Path, name: &str, text: &mut Vec<u8>) -> Result<(), ProcError> {
-    let refused = |errno| refused(errno, &path.join(name));
-    let file = openat(folder, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(refused)?;
+fn open_file(folder: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
+    openat(folder, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// Reads a file of a process from its beginning, where the kernel writes it anew. It gives as much as there is room for,
+/// so less than that is the end.
+fn read_whole(file: &OwnedFd, text: &mut Vec<u8>) -> Result<(), Errno> {
     text.clear();
     loop {
         text.reserve(ENOUGH);
         let room = text.capacity() - text.len();
-        match read(file.as_fd(), spare_capacity(text)) {
+        let at = text.len() as u64;
+        match pread(file, spare_capacity(text), at) {
             Ok(length) if length < room => return Ok(()),
             Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(refused(errno)),
+            Err(errno) => return Err(errno),
         }
     }
 }
 
-/// Why a file could not be read, as the parsers put it.
-fn refused(errno: Errno, path: &Path) -> ProcError {
-    let path = Some(path.to_owned());
+/// What a file that cannot be read says of its process.
+fn refused(errno: Errno) -> Seen {
     match errno {
         // The second: gone between opening and reading.
-        Errno::NOENT | Errno::SRCH => ProcError::NotFound(path),
-        Errno::ACCESS | Errno::PERM => ProcError::PermissionDenied(path),
-        errno => ProcError::Io(errno.into(), path),
+        Errno::NOENT | Errno::SRCH => Seen::Gone,
+        Errno::ACCESS | Errno::PERM => Seen::Unread(Why::Forbidden),
+        _ => Seen::Unread(Why::Unreadable),
     }
 }
 
@@ -201,6 +280,40 @@ mod tests {
         std::fs::copy("/proc/self/status", folder.join("status")).unwrap();
         std::fs::write(folder.join("stat"), "7 (a program) S not numbers").unwrap();
         assert_eq!(ProcRoot::new(root.path()).look(Pid(7)), Seen::Unread(Why::Unreadable));
+    }
+
+    #[test]
+    fn what_a_look_needs_of_the_status_is_what_the_procfs_package_reads_there() {
+        use procfs::FromBufRead as _;
+        let text = std::fs::read("/proc/self/status").unwrap();
+        let whole = procfs::process::Status::from_buf_read(text.as_slice()).unwrap();
+        let ours = Status::parse(&text).unwrap();
+        assert_eq!(ours.state, whole.state.as_bytes()[0]);
+        assert_eq!(ours.threads, whole.threads);
+        assert_eq!(ours.pending, whole.sigpnd | whole.shdpnd);
+        assert_eq!(
+            (ours.anon, ours.file, ours.shmem, ours.swap),
+            (whole.rssanon, whole.rssfile, whole.rssshmem, whole.vmswap)
+        );
+        assert!(ours.anon.is_some_and(|kib| kib > 0));
+        let pending = Status::parse(b"State:\tS (sleeping)\nSigPnd:\t00000000000000aF\nShdPnd:\t0100\n");
+        assert_eq!(pending.unwrap().pending, 0x1af);
+        for senseless in ["", "State:\t", "RssAnon:\t12 kB\n", "State:\tS\nRssAnon:\tmuch\n"] {
+            assert_eq!(Status::parse(senseless.as_bytes()), None, "{senseless:?}");
+        }
+    }
+
+    #[test]
+    fn files_that_stay_open_tell_of_the_same_process_and_then_of_none() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = Pid(child.id());
+        let files = ProcRoot::new(Path::new("/proc")).open(pid).unwrap();
+        let Seen::Here(first) = files.look(pid) else { panic!("it is there") };
+        let Seen::Here(second) = files.look(pid) else { panic!("it is still there") };
+        assert_eq!(first.key, second.key);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(files.look(pid), Seen::Gone);
     }
 
     #[test]
@@ -296,6 +409,7 @@ mod tests {
             .map(|line| format!("{line}\n"))
             .collect();
         std::fs::write(folder.join("status"), without).unwrap();
+        std::fs::copy("/proc/self/stat", folder.join("stat")).unwrap();
         assert_eq!(ProcRoot::new(root.path()).look(Pid(7)), Seen::WithoutMemory);
     }
 }

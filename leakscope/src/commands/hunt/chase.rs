@@ -152,7 +152,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
     /// Puts what a reader of the report wants to know of this tick into the timeline.
     fn note(&mut self, tick: &Tick) {
         if self.timeline.is_empty() {
-            let processes = counted(self.monitor.processes().count(), "process", "processes");
+            let processes = counted(self.monitor.watched(), "process", "processes");
             let source = self.monitor.source_kind().name();
             self.timeline.push(tick.wall, format!("started to watch {processes} (source: {source})"));
         }
@@ -191,7 +191,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         };
         let Some(finding) = self.monitor.finding(transition.key) else { return };
         if transition.to.severity() >= State::Suspect.severity() && !self.beside.is_full() {
-            let keys = self.monitor.keys_by_growth();
+            let keys: Vec<ProcKey> = self.monitor.keys_by_growth().collect();
             for key in self.lookalikes(&keys, std::slice::from_ref(&finding)) {
                 if let Some(other) = self.monitor.finding(key) {
                     self.beside.follow(&other);
@@ -219,7 +219,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
     fn warn_of_near_limits(&mut self, wall: Timestamp) {
         let suspects: Vec<ProcKey> = self
             .monitor
-            .processes()
+            .growing()
             .filter(|(_, tracked)| tracked.verdict.state.severity() >= State::Suspect.severity())
             .map(|(key, _)| key)
             .filter(|key| self.options.is_about(*key) && !self.warned.contains(key))
@@ -256,7 +256,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
     fn waiting(&self) -> Vec<ProcKey> {
         let mut keys: Vec<ProcKey> = self
             .monitor
-            .processes()
+            .growing()
             .filter(|(_, tracked)| tracked.verdict.confirmed)
             .map(|(key, _)| key)
             .filter(|key| self.options.is_about(*key) && !self.dealt_with.contains(key))
@@ -309,7 +309,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         let ended = self.ended_by_themselves(finished);
         let mut findings = std::mem::take(&mut self.confirmed);
         let mut cleared = Vec::new();
-        let keys = self.monitor.keys_by_growth();
+        let keys: Vec<ProcKey> = self.monitor.keys_by_growth().collect();
         let mut lookalikes = self.lookalikes(&keys, &findings);
         if !findings.is_empty() {
             lookalikes.extend(self.beside.keys());
@@ -401,7 +401,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
     /// What is being watched, and how far the confirmation is.
     fn progress_line(&mut self) -> String {
         let seconds = self.monitor.elapsed().as_secs();
-        let processes = counted(self.monitor.processes().count(), "process", "processes");
+        let processes = counted(self.monitor.watched(), "process", "processes");
         let head = format!("{seconds} s of {} s, {processes}", self.options.timeout.as_secs());
         let worst =
             self.monitor.worst(|key| self.options.is_about(key)).and_then(|key| self.monitor.finding(key));

@@ -60,6 +60,7 @@ impl KernelSource {
     pub(super) fn observe(&mut self, at: Moment) -> Result<(Vec<Reading>, Vec<Event>)> {
         let epoch = self.maps.begin_epoch().context("writing the map CONTROL")?;
         let mut draft = Draft { epoch, ..Draft::default() };
+        self.held.next_round();
         let mut changed = std::mem::take(&mut self.deferred);
         for record in self.maps.drain() {
             self.take_in(record, &mut changed, &mut draft)?;
@@ -96,6 +97,7 @@ impl KernelSource {
                 changed.remove(&pid);
                 self.deferred.remove(&pid);
                 self.unread.forget(pid);
+                self.held.forget(pid);
                 let start =
                     (record.start_boottime > 0).then(|| Ticks::from_boottime_nanos(record.start_boottime));
                 draft.ended.push((pid, start));
@@ -125,7 +127,12 @@ impl KernelSource {
     fn read(&mut self, pid: Pid, why: Why, draft: &mut Draft) -> Result<()> {
         // The counts first: what changes between the two reads is reported again, and read again.
         let counted = self.maps.process(pid).context("reading the map PROCESSES")?;
-        match self.proc_root.look(pid) {
+        let seen = match why {
+            Why::Changed => self.held.look(&self.proc_root, pid),
+            // Seldom: not worth an open file.
+            Why::Scan | Why::Walk => self.proc_root.look(pid),
+        };
+        match seen {
             Seen::Gone => {
                 self.vanished += u64::from(why != Why::Walk);
                 self.unread.forget(pid);

@@ -38,6 +38,7 @@ use self::batch::Known;
 use self::faults::FaultTrail;
 use self::maps::Maps;
 use self::programs::Programs;
+use super::held::HeldFiles;
 use super::host::Host;
 use super::process::ProcRoot;
 use super::procfs::ticking;
@@ -116,6 +117,8 @@ pub struct KernelSource {
     programs: Programs,
     maps: Maps,
     proc_root: ProcRoot,
+    /// Of processes that change again and again.
+    held: HeldFiles,
     host: Host,
     period: Duration,
     ticks: Option<Interval>,
@@ -191,6 +194,7 @@ impl KernelSource {
             programs,
             maps,
             proc_root: ProcRoot::new(&options.proc_root),
+            held: HeldFiles::new(),
             host: Host::new(&options.proc_root),
             period: options.period,
             ticks: None,
