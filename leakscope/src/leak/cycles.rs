@@ -72,7 +72,7 @@ impl Cycles {
 
     fn deepest(&self) -> f32 {
         let spans = self.level.row(|bucket| bucket.max() - bucket.min());
-        super::reading::narrow(spans.iter().copied().fold(0.0, f64::max))
+        spans.iter().copied().fold(0.0, f32::max)
     }
 
     fn end_cycle(&mut self, quantum: Quantum) {

@@ -236,7 +236,7 @@ impl Detector {
     fn clean(&self, scales: &Scales<'_>, scale: Scale) -> Verdict {
         let reading = scales.reading(scale);
         let span = seconds(scales.span_s(scale));
-        let slope = f64::from(reading.slope);
+        let slope = scales.slope(scale);
         let bulk = if self.latch.is_on() { CLEARLY_BULK } else { BULK };
         let factor = |bulk: f64| if slope > bulk { 2 } else { 1 };
         let need = self.thresholds.confirm.min(LEAKING) * factor(bulk);
@@ -252,7 +252,7 @@ impl Detector {
         let confirmed =
             state == State::Leaking && span >= self.thresholds.confirm.saturating_mul(factor(BULK));
         let evidence = Evidence::of(scales, scale);
-        Verdict { state, confirmed, clean_growth: span, rate: Some(rate(reading)), evidence }
+        Verdict { state, confirmed, clean_growth: span, rate: Some(rate(reading, slope)), evidence }
     }
 
     /// The verdict on anything else.
@@ -263,7 +263,7 @@ impl Detector {
             Finding::Held { scale, plateau } => {
                 if let Some(scale) = scale {
                     verdict.evidence = Evidence::of(&scales, scale);
-                    verdict.rate = Some(rate(scales.reading(scale)));
+                    verdict.rate = Some(rate(scales.reading(scale), scales.slope(scale)));
                 }
                 let absolute = |end: f64| bytes(end + self.origin.map_or(0.0, |origin| origin.pages));
                 verdict.evidence.plateau = plateau.map(absolute);
@@ -291,11 +291,10 @@ fn no_end_in_sight(reading: &Reading, span_s: f64, confirm: Duration) -> bool {
     span_s >= asked_s * worst_bend
 }
 
-/// The growth rate that a level shows, with its interval.
-fn rate(reading: &Reading) -> Rate {
+/// The growth rate that a level with this slope shows, with its interval.
+fn rate(reading: &Reading, slope: f64) -> Rate {
     let short_of_full = DEPTH as f64 - f64::from(reading.buckets);
     let margin = (INTERVAL.0 + INTERVAL.1 * short_of_full) * f64::from(reading.error);
-    let slope = f64::from(reading.slope);
     let rate = |pages_per_s: f64| BytesPerSec(bytes_per_s(pages_per_s));
     Rate { mean: rate(slope), low: rate(slope - margin), high: rate(slope + margin) }
 }

@@ -70,11 +70,12 @@ fn rises(level: &Level, step_s: f64, window_s: f64) -> (u32, u32) {
 }
 
 /// The growth in the last third of `row` as a share of that in the first.
-fn thirds(row: &[f64]) -> Option<f64> {
+fn thirds(row: &[f32]) -> Option<f64> {
     let third = row.len().saturating_sub(1) / 3;
-    let (first, last) = (row.first()?, row.last()?);
-    let at_first = row.get(third)? - first;
-    (at_first > 0.0).then(|| (last - row[row.len() - 1 - third]) / at_first)
+    let value = |i: usize| row.get(i).copied().map(f64::from);
+    let at_first = value(third)? - value(0)?;
+    let at_last = value(row.len() - 1)? - value(row.len() - 1 - third)?;
+    (at_first > 0.0).then(|| at_last / at_first)
 }
 
 impl Verdict {

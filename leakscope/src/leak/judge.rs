@@ -6,7 +6,6 @@
 //! a curve. Start reading at [`judge`]; what outlives a moment of doubt is in [`Latch`].
 
 use super::pyramid::width_s;
-use super::reading::Reading;
 use super::scales::{Scale, Scales};
 
 /// Growth must be this many times the largest thing that was ever given back.
@@ -66,11 +65,11 @@ pub(super) fn judge(scales: &Scales<'_>, now: f64, tolerated: f32) -> Finding {
         if reading.bends && reading.lost > tolerated {
             held = true;
             held_scale = held_scale.or(Some(scale));
-            plateau = plateau.or(Some(now + still_to_come(reading, scales.span_s(scale))));
+            plateau = plateau.or_else(|| Some(now + still_to_come(scales, scale)));
             continue;
         }
         // The bucket that is still open will have a floor no higher than the value now.
-        let giving_back = f64::from(reading.last_floor) - now;
+        let giving_back = f64::from(scales.level(scale).last_floor()) - now;
         if f64::from(reading.grown) >= RELEASES * giving_back.max(f64::from(fell)) {
             return if !is_straight(scales, scale) {
                 Finding::Held { scale: Some(held_scale.unwrap_or(scale)), plateau }
@@ -90,15 +89,15 @@ fn released(scales: &Scales<'_>, from_s: f64) -> f32 {
     wide.map(|(_, level)| level.reading.floor_fell).fold(0.0, f32::max)
 }
 
-/// Pages that a bending rise of `span_s` seconds will still add if it goes on as an exponential approach does: the slope at
+/// Pages that a bending rise will still add if it goes on as an exponential approach does: the slope at
 /// its end, times the time constant that the ratio of the slopes at both ends shows.
-fn still_to_come(reading: &Reading, span_s: f64) -> f64 {
-    let half = f64::from(reading.lost) / 2.0;
+fn still_to_come(scales: &Scales<'_>, scale: Scale) -> f64 {
+    let half = f64::from(scales.reading(scale).lost) / 2.0;
     if half >= 1.0 {
         return 0.0;
     }
-    let time_constant_s = span_s / ((1.0 + half) / (1.0 - half)).ln();
-    f64::from(reading.slope) * (1.0 - half) * time_constant_s
+    let time_constant_s = scales.span_s(scale) / ((1.0 + half) / (1.0 - half)).ln();
+    scales.slope(scale) * (1.0 - half) * time_constant_s
 }
 
 /// Whether no longer rise says that the straight piece is the end of a curve.
@@ -110,18 +109,17 @@ fn is_straight(scales: &Scales<'_>, scale: Scale) -> bool {
 
 /// Whether the growth that was found went on until now, asked at the finest level that can tell.
 fn still_growing(scales: &Scales<'_>, scale: Scale) -> bool {
-    let reading = scales.reading(scale);
-    let slope = f64::from(reading.slope);
+    let slope = scales.slope(scale);
     if slope <= 0.0 {
         return false;
     }
-    let Scale::Level(k) = scale else { return f64::from(reading.recent) >= STILL * slope };
+    let still = |scale| scales.level(scale).recent(scales.width_s(scale)) >= STILL * slope;
+    let Scale::Level(k) = scale else { return still(scale) };
     let coarse_enough = |j: &usize| slope * width_s(*j) >= STILL_PAGES;
     let finest = (0..k).find(coarse_enough).unwrap_or(k).max(k.saturating_sub(2));
     // A level that was restarted after a gap has nothing to say yet; the next wider one has.
     let asked = (finest..k).find(|j| scales.levels[*j].len() >= 4).unwrap_or(k);
-    let recent = f64::from(scales.levels[asked].reading.recent);
-    recent >= STILL * slope || f64::from(reading.swing) > 3.0 * slope * width_s(k)
+    still(Scale::Level(asked)) || scales.levels[k].swing() > 3.0 * slope * width_s(k)
 }
 
 /// Keeps a leak a leak through short doubt: a pause of the load, one odd bucket.

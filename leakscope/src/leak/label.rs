@@ -28,8 +28,8 @@ pub(super) fn label(levels: &[Level], size: f64, quiet: Duration, watched: Durat
         return State::Shrinking;
     }
     let fell = levels.iter().map(|l| f64::from(l.reading.fell)).fold(0.0, f64::max);
-    let swing = levels.iter().skip(3).map(|l| f64::from(l.reading.swing)).fold(0.0, f64::max);
     if fell >= big {
+        let swing = levels.iter().skip(3).map(Level::swing).fold(0.0, f64::max);
         return if swing >= 0.4 * fell { State::Sawtooth } else { State::Fluctuating };
     }
     let widest = levels.iter().rev().find(|l| l.reading.buckets > 0);
@@ -51,14 +51,14 @@ fn is_falling(levels: &[Level], size: f64, big: f64) -> bool {
     let Some(level) = level.or(levels.len().checked_sub(1)) else { return false };
     let finest = levels[0].row(Bucket::max);
     if let (Some(first), Some(now)) = (finest.first(), finest.last())
-        && first - now >= (COLLAPSE * size).max(big)
+        && f64::from(*first) - f64::from(*now) >= (COLLAPSE * size).max(big)
     {
         return true;
     }
     let peaks = levels[level].row(Bucket::max);
     let floors = levels[level].row(Bucket::min);
     let (Some(first), Some(last)) = (peaks.first(), floors.last()) else { return false };
-    let fell = first - last;
+    let fell = f64::from(*first) - f64::from(*last);
     // Down on the whole, and at the bottom now: not a collector that has just run.
     fell >= big && super::trend::kendall_tau(&floors) <= -0.6
 }

@@ -89,13 +89,13 @@ pub(super) struct Level {
 /// Values of a level's buckets, oldest first.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
-    values: [f64; DEPTH],
+    values: [f32; DEPTH],
     len: usize,
 }
 
 impl std::ops::Deref for Row {
-    type Target = [f64];
-    fn deref(&self) -> &[f64] {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
         &self.values[..self.len]
     }
 }
@@ -108,12 +108,14 @@ impl Level {
 
     /// One figure of each bucket, oldest first.
     pub(super) fn row(&self, of: impl Fn(&Bucket) -> f32) -> Row {
-        let mut row = Row { values: [0.0; DEPTH], len: self.len() };
-        let oldest = usize::from(self.next) + DEPTH - self.len();
-        for (i, value) in row.values[..self.len()].iter_mut().enumerate() {
-            *value = f64::from(of(&self.ring[(oldest + i) % DEPTH]));
-        }
-        row
+        let oldest = self.next() + DEPTH - self.len();
+        // All places, whatever is in them: a loop of known length is worth more than what it saves to stop early.
+        Row { values: std::array::from_fn(|i| of(&self.ring[(oldest + i) % DEPTH])), len: self.len() }
+    }
+
+    /// The least value of the bucket that closed last.
+    pub(super) const fn last_floor(&self) -> f32 {
+        self.ring[(self.next as usize + DEPTH - 1) % DEPTH].min
     }
 
     /// Where the next bucket goes.
@@ -225,7 +227,7 @@ mod tests {
 
     use super::*;
 
-    fn floors(pyramid: &Pyramid) -> Vec<Vec<(f64, f64, f64)>> {
+    fn floors(pyramid: &Pyramid) -> Vec<Vec<(f32, f32, f32)>> {
         let row = |level: &Level| {
             let (min, max, mean) = (level.row(Bucket::min), level.row(Bucket::max), level.row(Bucket::mean));
             (0..level.len()).map(|i| (min[i], max[i], mean[i])).collect()

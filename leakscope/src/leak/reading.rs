@@ -3,8 +3,10 @@
 //! A reading is made each time a bucket of its level closes, and judged together with those of the other levels
 //! (`judge.rs`). Sizes are in pages of 4 KiB. Start reading at [`Reading::of`].
 
+use std::cell::OnceCell;
+
 use super::pyramid::{Bucket, Level, width_s};
-use super::trend::{Bend, Trend, bend, deepest_fall, slope, trend};
+use super::trend::{Bend, Order, Sureness, bend, deepest_fall, grown, kendall_tau, slope, sureness};
 
 /// Least number of buckets that statistics are made of.
 const LEAST_BUCKETS: usize = 8;
@@ -71,7 +73,7 @@ impl Rows {
 }
 
 /// What a level says.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Reading {
     /// Buckets that the figures rest on; 0 when there were too few.
     pub(super) buckets: u8,
@@ -79,41 +81,39 @@ pub(super) struct Reading {
     pub(super) rises: bool,
     /// Buckets over which the floor rises on the whole; 0 when it does not. May be more than `buckets`.
     pub(super) rising: u8,
-    /// The rise flattens.
+    /// Pages grown from the first bucket to the last.
+    pub(super) grown: f32,
+    /// Pages by which a floor lay below an earlier one, at most.
+    pub(super) floor_fell: f32,
+    /// Pages by which a floor lay below an earlier bucket's greatest value, at most.
+    pub(super) fell: f32,
+    /// The rise, where it rises, flattens.
     pub(super) bends: bool,
     /// The figures are those of the buckets' means, not of their floors.
     pub(super) by_means: bool,
-    /// Kendall's tau of the row.
+    /// Kendall's tau of the row that rises.
     pub(super) tau: f32,
     /// Student's t of the mean increment.
     pub(super) t: f32,
-    /// Pages grown from the first bucket to the last.
-    pub(super) grown: f32,
-    /// Pages a second.
-    pub(super) slope: f32,
     /// Standard error of the slope.
     pub(super) error: f32,
     /// What the slope loses over the row, as a share of the mean slope.
     pub(super) lost: f32,
     /// Standard error of that.
     pub(super) lost_error: f32,
-    /// The last bucket's floor, in pages.
-    pub(super) last_floor: f32,
-    /// Pages by which a floor lay below an earlier one, at most.
-    pub(super) floor_fell: f32,
-    /// Pages by which a floor lay below an earlier bucket's greatest value, at most.
-    pub(super) fell: f32,
-    /// Pages between least and greatest value that three quarters of the buckets span.
-    pub(super) swing: f32,
-    /// Pages a second over the last three buckets.
-    pub(super) recent: f32,
+    /// See [`Level::slope`].
+    slope: OnceCell<f32>,
+    /// See [`Level::swing`].
+    swing: OnceCell<f32>,
 }
 
-/// A row's figures while it is being decided which row to believe.
-struct Row<'a> {
-    values: &'a [f64],
-    trend: Trend,
+/// A row that rises, and what was found of it on the way.
+struct Rise<'a> {
+    values: &'a [f32],
     by_means: bool,
+    tau: f64,
+    sureness: Sureness,
+    bend: Option<Bend>,
 }
 
 impl Reading {
@@ -121,105 +121,141 @@ impl Reading {
     pub(super) fn of(level: &Level, rows: Rows, quantum: Quantum) -> Self {
         let mut reading = Self::default();
         let floors = level.row(Bucket::min);
-        let m = floors.len();
-        if m < LEAST_FOR_FALLS {
+        if floors.len() < LEAST_FOR_FALLS {
             return reading;
         }
-        let peaks = level.row(Bucket::max);
-        let width = rows.width_s;
-        reading.floor_fell = narrow(deepest_fall(&floors));
-        reading.fell = narrow(fall_from_peaks(&floors, &peaks));
-        let last = floors.last().copied().unwrap_or_default();
-        reading.last_floor = narrow(last);
-        reading.recent = narrow((last - floors[m - 4]) / (3.0 * width));
-        if m < if rows.short { SHORT_ROW } else { LEAST_BUCKETS } {
+        reading.floor_fell = deepest_fall(&floors, &floors);
+        reading.fell = deepest_fall(&floors, &level.row(Bucket::max));
+        if floors.len() < if rows.short { SHORT_ROW } else { LEAST_BUCKETS } {
             return reading;
+        }
+        reading.buckets = buckets(&floors);
+        reading.grown = narrow(grown(&floors));
+        if !may_rise(&floors, rows, quantum) {
+            return reading;
+        }
+        let order = Order::of(&floors);
+        if grown(&floors) >= quantum.least_growth && order.tau_of_last(floors.len()) >= RISING {
+            reading.rising = buckets(&floors);
         }
         let means = level.row(Bucket::mean);
-        let whole = trend(&floors, quantum.variance);
-        let (row, rises) = choose(&floors, &means, &whole, rows, quantum);
-        let buckets = |row: &[f64]| u8::try_from(row.len()).unwrap_or(u8::MAX);
-        reading.buckets = buckets(row.values);
-        reading.rises = rises;
-        reading.by_means = row.by_means;
-        let rising = |trend: &Trend| trend.tau >= RISING && trend.grown >= quantum.least_growth;
-        reading.rising = if rising(&whole) {
-            buckets(&floors)
-        } else if rising(&row.trend) {
-            reading.buckets
-        } else {
-            0
-        };
-        reading.tau = narrow(row.trend.tau);
-        reading.t = narrow(row.trend.t);
-        reading.grown = narrow(row.trend.grown);
-        reading.swing = narrow(usual_swing(&floors, &peaks, row.values.len()));
-        // The dear statistics, only where somebody will look at them.
-        if rises || reading.rising > 0 {
-            let bend = bend(row.values, quantum.variance);
-            reading.bends = flattens(bend);
-            reading.lost = narrow(bend.lost);
-            reading.lost_error = narrow(bend.error);
-        }
-        if rises {
-            reading.slope = narrow(slope(row.values) / width);
-            reading.error = narrow(row.trend.error / width);
-        }
+        let Some(rise) = choose(&floors, &order, &means, rows, quantum) else { return reading };
+        reading.buckets = buckets(rise.values);
+        reading.rises = true;
+        // What rises at all rises on the whole, if not from the row's beginning.
+        reading.rising = reading.rising.max(reading.buckets);
+        reading.by_means = rise.by_means;
+        reading.grown = narrow(grown(rise.values));
+        reading.tau = narrow(rise.tau);
+        reading.t = narrow(rise.sureness.t);
+        reading.error = narrow(rise.sureness.error / rows.width_s);
+        let bend = rise.bend.unwrap_or_else(|| bend(rise.values, quantum.variance));
+        reading.bends = flattens(bend);
+        reading.lost = narrow(bend.lost);
+        reading.lost_error = narrow(bend.error);
         reading
     }
 }
 
-/// The row that the level's figures rest on, and whether it rises: the floors; or, where they do not, the last of them
-/// (the growth began inside the row), or the means (a load that comes and goes on top of a rising floor).
+/// Figures that are dear and seldom asked for: worked out when they are, once for each reading.
+impl Level {
+    /// Pages a second of the rise, if the level rises; its buckets are `width_s` long.
+    pub(super) fn slope(&self, width_s: f64) -> f64 {
+        let slope = || {
+            let row = self.row(if self.reading.by_means { Bucket::mean } else { Bucket::min });
+            narrow(slope(&row[row.len() - usize::from(self.reading.buckets)..]) / width_s)
+        };
+        f64::from(*self.reading.slope.get_or_init(slope))
+    }
+
+    /// Pages between least and greatest value that three quarters of the buckets span.
+    pub(super) fn swing(&self) -> f64 {
+        let swing = || {
+            usual_swing(&self.row(|bucket| bucket.max() - bucket.min()), usize::from(self.reading.buckets))
+        };
+        f64::from(*self.reading.swing.get_or_init(swing))
+    }
+
+    /// Pages a second over the last three buckets, `width_s` long each; 0 where there are no three.
+    pub(super) fn recent(&self, width_s: f64) -> f64 {
+        let floors = self.row(Bucket::min);
+        let last = &floors[floors.len().saturating_sub(LEAST_FOR_FALLS)..];
+        if last.len() < LEAST_FOR_FALLS { 0.0 } else { f64::from(narrow(grown(last) / (3.0 * width_s))) }
+    }
+}
+
+/// How many buckets a row is made of.
+fn buckets(row: &[f32]) -> u8 {
+    u8::try_from(row.len()).unwrap_or(u8::MAX)
+}
+
+/// Whether any of the rows that [`choose`] looks at grew enough: most did not, and the rest need not be asked of them.
+fn may_rise(floors: &[f32], rows: Rows, quantum: Quantum) -> bool {
+    let grew = |length: usize| floors.len() >= length && grown(last(floors, length)) >= quantum.least_growth;
+    let behind_means = || grown(floors) >= FLOORS_BEHIND_MEANS.0 * quantum.least_growth;
+    grew(floors.len()) || grew(LEAST_BUCKETS) || rows.short && grew(SHORT_ROW) || rows.means && behind_means()
+}
+
+/// The last values of a row.
+fn last(row: &[f32], length: usize) -> &[f32] {
+    &row[row.len() - length..]
+}
+
+/// The row that the level's figures rest on, if one rises: the floors; or, where they do not, the last of them (the growth
+/// began inside the row), or the means (a load that comes and goes on top of a rising floor).
+///
+/// The cheapest question is asked first: how much a row grew, then how surely by rank, then how surely by size.
 fn choose<'a>(
-    floors: &'a [f64],
-    means: &'a [f64],
-    whole: &Trend,
+    floors: &'a [f32],
+    order: &Order,
+    means: &'a [f32],
     rows: Rows,
     quantum: Quantum,
-) -> (Row<'a>, bool) {
-    let passes = |trend: &Trend, (tau, t): (f64, f64)| {
-        trend.grown >= quantum.least_growth && trend.tau >= tau && trend.t >= t
+) -> Option<Rise<'a>> {
+    let passes = |values: &'a [f32], tau: f64, (least_tau, least_t): (f64, f64)| {
+        if grown(values) < quantum.least_growth || tau < least_tau {
+            return None;
+        }
+        let sureness = sureness(values, quantum.variance);
+        (sureness.t >= least_t).then_some(Rise { values, by_means: false, tau, sureness, bend: None })
     };
-    let whole = Row { values: floors, trend: *whole, by_means: false };
-    let whole_rises = floors.len() >= LEAST_BUCKETS && passes(&whole.trend, RISE);
-    if whole_rises && !steepens(bend(floors, quantum.variance)) {
-        return (whole, true);
+    let passes_of_last =
+        |length: usize, least| passes(last(floors, length), order.tau_of_last(length), least);
+    let mut whole = None;
+    if floors.len() >= LEAST_BUCKETS
+        && let Some(rise) = passes_of_last(floors.len(), RISE)
+    {
+        let bend = bend(floors, quantum.variance);
+        let rise = Rise { bend: Some(bend), ..rise };
+        if !steepens(bend) {
+            return Some(rise);
+        }
+        whole = Some(rise);
     }
-    if floors.len() > LEAST_BUCKETS {
-        let last = |length: usize| {
-            let values = &floors[floors.len() - length..];
-            Row { values, trend: trend(values, quantum.variance), by_means: false }
+    if floors.len() > LEAST_BUCKETS
+        && let Some(shortest) = passes_of_last(LEAST_BUCKETS, RISE_OF_THE_LAST)
+    {
+        let straight = |rise: Rise<'a>| {
+            let bend = bend(rise.values, quantum.variance);
+            let straight = bend.t.abs() < BENDS.1 || bend.lost.abs() < BENDS.0;
+            straight.then_some(Rise { bend: Some(bend), ..rise })
         };
-        let rises = |row: &Row<'_>| passes(&row.trend, RISE_OF_THE_LAST);
-        let straight = |row: &Row<'_>| {
-            let bend = bend(row.values, quantum.variance);
-            bend.t.abs() < BENDS.1 || bend.lost.abs() < BENDS.0
-        };
-        let shortest = last(LEAST_BUCKETS);
-        if rises(&shortest) {
-            // As much of the row as is straight: all but the process's start, or all since the growth began.
-            let longer = (LEAST_BUCKETS + 1..floors.len()).rev().map(last);
-            return (longer.into_iter().find(|row| rises(row) && straight(row)).unwrap_or(shortest), true);
+        // As much of the row as is straight: all but the process's start, or all since the growth began.
+        let longer = (LEAST_BUCKETS + 1..floors.len()).rev();
+        let longest = longer.filter_map(|length| passes_of_last(length, RISE_OF_THE_LAST)).find_map(straight);
+        return longest.or(Some(shortest));
+    }
+    if whole.is_some() {
+        return whole;
+    }
+    if rows.means && order.tau_of_last(floors.len()) >= FLOORS_BEHIND_MEANS.1 {
+        let behind = grown(floors) >= FLOORS_BEHIND_MEANS.0 * grown(means);
+        let rise = if behind { passes(means, kendall_tau(means), RISE) } else { None };
+        if let Some(rise) = rise {
+            return Some(Rise { by_means: true, ..rise });
         }
     }
-    if whole_rises {
-        return (whole, true);
-    }
-    if rows.means && whole.trend.tau >= FLOORS_BEHIND_MEANS.1 {
-        let row = Row { values: means, trend: trend(means, quantum.variance), by_means: true };
-        if passes(&row.trend, RISE) && whole.trend.grown >= FLOORS_BEHIND_MEANS.0 * row.trend.grown {
-            return (row, true);
-        }
-    }
-    if rows.short && floors.len() >= SHORT_ROW {
-        let values = &floors[floors.len() - SHORT_ROW..];
-        let short = Row { values, trend: trend(values, quantum.variance), by_means: false };
-        if passes(&short.trend, RISE_OF_SHORT_ROW) {
-            return (short, true);
-        }
-    }
-    (whole, false)
+    if rows.short && floors.len() >= SHORT_ROW { passes_of_last(SHORT_ROW, RISE_OF_SHORT_ROW) } else { None }
 }
 
 /// Whether the rise bends towards a plateau.
@@ -232,25 +268,15 @@ fn steepens(bend: Bend) -> bool {
     -bend.lost > STEEPENS && -bend.t > BENDS.1
 }
 
-/// How far a floor lies below the greatest value of an earlier bucket, at most.
-fn fall_from_peaks(floors: &[f64], peaks: &[f64]) -> f64 {
-    let (mut peak, mut fall) = (f64::NEG_INFINITY, 0.0_f64);
-    for (floor, top) in floors.iter().zip(peaks) {
-        fall = fall.max(peak - floor);
-        peak = peak.max(*top);
-    }
-    fall
-}
-
-/// The span from least to greatest value that three quarters of the last `count` buckets reach.
-fn usual_swing(floors: &[f64], peaks: &[f64], count: usize) -> f64 {
+/// The span that three quarters of the last `count` buckets reach; 0 of none.
+fn usual_swing(spans: &[f32], count: usize) -> f32 {
     let mut swings = [0.0; super::pyramid::DEPTH];
-    let used = &mut swings[..count.min(floors.len())];
-    for ((swing, floor), peak) in used.iter_mut().rev().zip(floors.iter().rev()).zip(peaks.iter().rev()) {
-        *swing = peak - floor;
+    let used = &mut swings[..count];
+    if used.is_empty() {
+        return 0.0;
     }
-    let quarter = used.len() / 4;
-    *used.select_nth_unstable_by(quarter, f64::total_cmp).1
+    used.copy_from_slice(last(spans, count));
+    *used.select_nth_unstable_by(count / 4, f32::total_cmp).1
 }
 
 /// Stored figures have seven digits, which is more than they are good for.

@@ -56,6 +56,11 @@ impl<'a> Scales<'a> {
         &self.level(scale).reading
     }
 
+    /// Pages a second that a scale rises, if it does.
+    pub(super) fn slope(&self, scale: Scale) -> f64 {
+        self.level(scale).slope(self.width_s(scale))
+    }
+
     /// Seconds in a bucket.
     pub(super) fn width_s(&self, scale: Scale) -> f64 {
         match scale {

@@ -1,22 +1,57 @@
 //! Statistics of a short row of equally spaced values: does it rise, how surely, how fast, and does it bend?
 //!
 //! Everything is a function of the row. Rows have 6 to 16 values, so the quadratic methods (Kendall, Theil-Sen) are
-//! cheap: 120 pairs at most. Values are in pages, slopes in pages for each step of the row.
+//! cheap: 120 pairs at most. Values are in pages, slopes in pages for each step of the row. A row is made anew a few
+//! times for every sample of every process, so loops do not branch on what they find, and what hangs on a row's length
+//! alone is known beforehand.
 
 use super::pyramid::DEPTH;
 
 /// Pairs of a full row.
 const PAIRS: usize = DEPTH * (DEPTH - 1) / 2;
 
-/// How surely a row rises.
+/// How a row's values lie to each other: for each, how many later ones lie above it, less how many lie below. Ties count
+/// for neither side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Order {
+    scores: [i32; DEPTH],
+    len: usize,
+}
+
+impl Order {
+    /// That of a row of at most [`DEPTH`] values.
+    pub(super) fn of(row: &[f32]) -> Self {
+        // What lies behind the row is neither above nor below anything.
+        let mut values = [f32::NAN; 2 * DEPTH];
+        values[..row.len()].copy_from_slice(row);
+        let mut scores = [0; DEPTH];
+        for distance in 1..row.len() {
+            let later = &values[distance..distance + DEPTH];
+            for ((score, earlier), later) in scores.iter_mut().zip(&values).zip(later) {
+                *score += i32::from(later > earlier) - i32::from(later < earlier);
+            }
+        }
+        Self { scores, len: row.len() }
+    }
+
+    /// Kendall's tau of the last `count` values against time: 1 when every one is above all before it, -1 when below.
+    pub(super) fn tau_of_last(&self, count: usize) -> f64 {
+        let score: i32 = self.scores[self.len - count..self.len].iter().sum();
+        let pairs = count * count.saturating_sub(1) / 2;
+        if pairs == 0 { 0.0 } else { f64::from(score) / pairs as f64 }
+    }
+}
+
+/// Kendall's tau of a row.
+pub(super) fn kendall_tau(row: &[f32]) -> f64 {
+    Order::of(row).tau_of_last(row.len())
+}
+
+/// How surely a row rises, by its increments.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Trend {
-    /// Kendall's tau: 1 when every value is above all before it, -1 when below.
-    pub(super) tau: f64,
+pub(super) struct Sureness {
     /// Student's t of the mean increment: how many standard errors it is above zero.
     pub(super) t: f64,
-    /// Last value less the first.
-    pub(super) grown: f64,
     /// Standard error of the mean increment.
     pub(super) error: f64,
 }
@@ -33,30 +68,21 @@ pub(super) struct Bend {
     pub(super) error: f64,
 }
 
-/// Kendall's tau of a row against time; ties count for neither side.
-pub(super) fn kendall_tau(row: &[f64]) -> f64 {
-    let mut score = 0_i32;
-    for (i, earlier) in row.iter().enumerate() {
-        for later in &row[i + 1..] {
-            score += i32::from(later > earlier) - i32::from(later < earlier);
-        }
-    }
-    let pairs = row.len() * row.len().saturating_sub(1) / 2;
-    if pairs == 0 { 0.0 } else { f64::from(score) / pairs as f64 }
+/// Last value less the first.
+pub(super) fn grown(row: &[f32]) -> f64 {
+    let (Some(first), Some(last)) = (row.first(), row.last()) else { return 0.0 };
+    f64::from(*last) - f64::from(*first)
 }
 
-/// The trend of `row`, of at least 3 values; `noise` is the variance that counting in steps gives each increment.
-pub(super) fn trend(row: &[f64], noise: f64) -> Trend {
-    let (Some(first), Some(last)) = (row.first(), row.last()) else { return Trend::default() };
+/// How surely `row`, of at least 3 values, rises; `noise` is the variance that counting in steps gives each increment.
+pub(super) fn sureness(row: &[f32], noise: f64) -> Sureness {
     let n = row.len().saturating_sub(1).max(2) as f64;
-    let mean = (last - first) / n;
+    let mean = grown(row) / n;
     let (mut squares, mut products, mut previous) = (0.0, 0.0, 0.0);
-    for (i, pair) in row.windows(2).enumerate() {
-        let deviation = pair[1] - pair[0] - mean;
+    for pair in row.windows(2) {
+        let deviation = f64::from(pair[1]) - f64::from(pair[0]) - mean;
         squares += deviation * deviation;
-        if i > 0 {
-            products += deviation * previous;
-        }
+        products += deviation * previous;
         previous = deviation;
     }
     // Noise around a line makes neighbouring increments cancel each other (r1 = -0.5): the mean is then surer than the
@@ -65,37 +91,66 @@ pub(super) fn trend(row: &[f64], noise: f64) -> Trend {
     let r1 = if squares > 1e-9 { products / squares } else { 0.0 };
     let factor = (1.0 + 2.0 * (r1 + 0.15)).clamp(0.3, 1.0);
     let variance = squares / (n - 1.0) * factor;
-    Trend {
-        tau: kendall_tau(row),
-        t: mean / ((variance + noise) / n).sqrt(),
-        grown: last - first,
-        error: (variance.max(noise) / n).sqrt(),
+    Sureness { t: mean / ((variance + noise) / n).sqrt(), error: (variance.max(noise) / n).sqrt() }
+}
+
+/// What the fit of a parabola needs to know of a row's length alone: where its values lie, from -1 to 1.
+struct Places {
+    x: [f64; DEPTH],
+    /// Sums of x to the second, and to the fourth.
+    sx2: f64,
+    sx4: f64,
+    determinant: f64,
+}
+
+/// Those of rows of each length, from none to [`DEPTH`].
+static PLACES: [Places; DEPTH + 1] = {
+    let mut all = [const { Places::of(0) }; DEPTH + 1];
+    let mut len = 0;
+    while len <= DEPTH {
+        all[len] = Places::of(len);
+        len += 1;
+    }
+    all
+};
+
+impl Places {
+    const fn of(len: usize) -> Self {
+        let m = len as f64;
+        let mut places = Self { x: [0.0; DEPTH], sx2: 0.0, sx4: 0.0, determinant: 0.0 };
+        let mut i = 0;
+        while i < len {
+            let x = 2.0 * i as f64 / (m - 1.0) - 1.0;
+            let x2 = x * x;
+            places.x[i] = x;
+            places.sx2 += x2;
+            places.sx4 += x2 * x2;
+            i += 1;
+        }
+        places.determinant = m * places.sx4 - places.sx2 * places.sx2;
+        places
     }
 }
 
-/// The bend of `row`, of at least 5 values; `noise` as in [`trend`].
-pub(super) fn bend(row: &[f64], noise: f64) -> Bend {
+/// The bend of `row`, of at least 5 values; `noise` as in [`sureness`].
+pub(super) fn bend(row: &[f32], noise: f64) -> Bend {
     let m = row.len() as f64;
     let Some(first) = row.first().filter(|_| row.len() >= 5) else { return Bend::default() };
-    let x = |i: usize| 2.0 * i as f64 / (m - 1.0) - 1.0;
-    let (mut sx2, mut sx4, mut sy, mut sxy, mut sx2y) = (0.0, 0.0, 0.0, 0.0, 0.0);
-    for (i, value) in row.iter().enumerate() {
-        let (x, y) = (x(i), value - first);
-        let x2 = x * x;
-        sx2 += x2;
-        sx4 += x2 * x2;
+    let first = f64::from(*first);
+    let Places { x, sx2, sx4: _, determinant } = &PLACES[row.len()];
+    let (mut sy, mut sxy, mut sx2y) = (0.0, 0.0, 0.0);
+    for (x, value) in x.iter().zip(row) {
+        let y = f64::from(*value) - first;
         sy += y;
         sxy += x * y;
-        sx2y += x2 * y;
+        sx2y += x * x * y;
     }
     let linear = sxy / sx2;
-    let determinant = m * sx4 - sx2 * sx2;
     let quadratic = (m * sx2y - sx2 * sy) / determinant;
     let constant = (sy - quadratic * sx2) / m;
     let mut residues = 0.0;
-    for (i, value) in row.iter().enumerate() {
-        let x = x(i);
-        let residue = value - first - constant - linear * x - quadratic * x * x;
+    for (x, value) in x.iter().zip(row) {
+        let residue = f64::from(*value) - first - constant - linear * x - quadratic * x * x;
         residues += residue * residue;
     }
     let error = ((residues / (m - 3.0) + noise) * m / determinant).sqrt();
@@ -104,12 +159,12 @@ pub(super) fn bend(row: &[f64], noise: f64) -> Bend {
 }
 
 /// The slope of `row` for each step: the median over all pairs (Theil-Sen), which a fifth of wild values cannot move.
-pub(super) fn slope(row: &[f64]) -> f64 {
+pub(super) fn slope(row: &[f32]) -> f64 {
     let mut slopes = [0.0; PAIRS];
     let mut count = 0;
-    for (i, earlier) in row.iter().enumerate() {
-        for (j, later) in row.iter().enumerate().skip(i + 1) {
-            slopes[count] = (later - earlier) / (j - i) as f64;
+    for distance in 1..row.len() {
+        for (earlier, later) in row.iter().zip(&row[distance..]) {
+            slopes[count] = (f64::from(*later) - f64::from(*earlier)) / distance as f64;
             count += 1;
         }
     }
@@ -127,12 +182,17 @@ fn median(values: &mut [f64]) -> f64 {
     if even { f64::midpoint(below.iter().copied().fold(f64::NEG_INFINITY, f64::max), upper) } else { upper }
 }
 
-/// The deepest fall of a row: how far a value lies below one before it.
-pub(super) fn deepest_fall(row: &[f64]) -> f64 {
-    let (mut peak, mut fall) = (f64::NEG_INFINITY, 0.0_f64);
-    for value in row {
-        fall = fall.max(peak - value);
-        peak = peak.max(*value);
+/// How far a value of `row` lies below an earlier one of `tops`, at most; 0 when none does.
+pub(super) fn deepest_fall(row: &[f32], tops: &[f32]) -> f32 {
+    let (mut peak, mut fall) = (f32::NEG_INFINITY, 0.0);
+    for (value, top) in row.iter().zip(tops) {
+        fall = greater(fall, peak - value);
+        peak = greater(peak, *top);
     }
     fall
+}
+
+/// `f32::max` of numbers: one instruction, where that has to think of what is none.
+fn greater(one: f32, other: f32) -> f32 {
+    if other > one { other } else { one }
 }
