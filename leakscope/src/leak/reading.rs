@@ -163,7 +163,7 @@ impl Level {
     pub(super) fn slope(&self, width_s: f64) -> f64 {
         let slope = || {
             let row = self.row(if self.reading.by_means { Bucket::mean } else { Bucket::min });
-            narrow(slope(&row[row.len() - usize::from(self.reading.buckets)..]) / width_s)
+            narrow(slope(last(&row, self.reading.buckets.into())) / width_s)
         };
         f64::from(*self.reading.slope.get_or_init(slope))
     }
@@ -248,12 +248,12 @@ fn choose<'a>(
     if whole.is_some() {
         return whole;
     }
-    if rows.means && order.tau_of_last(floors.len()) >= FLOORS_BEHIND_MEANS.1 {
-        let behind = grown(floors) >= FLOORS_BEHIND_MEANS.0 * grown(means);
-        let rise = if behind { passes(means, kendall_tau(means), RISE) } else { None };
-        if let Some(rise) = rise {
-            return Some(Rise { by_means: true, ..rise });
-        }
+    if rows.means
+        && order.tau_of_last(floors.len()) >= FLOORS_BEHIND_MEANS.1
+        && grown(floors) >= FLOORS_BEHIND_MEANS.0 * grown(means)
+        && let Some(rise) = passes(means, kendall_tau(means), RISE)
+    {
+        return Some(Rise { by_means: true, ..rise });
     }
     if rows.short && floors.len() >= SHORT_ROW { passes_of_last(SHORT_ROW, RISE_OF_SHORT_ROW) } else { None }
 }

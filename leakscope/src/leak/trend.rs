@@ -196,3 +196,36 @@ pub(super) fn deepest_fall(row: &[f32], tops: &[f32]) -> f32 {
 fn greater(one: f32, other: f32) -> f32 {
     if other > one { other } else { one }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn tau_counts_the_pairs_that_rise_less_those_that_fall(
+            // Few values, so that some are equal.
+            row in prop::collection::vec((0_u8..6).prop_map(f32::from), 2..=DEPTH), count in 2..=DEPTH
+        ) {
+            let last = &row[row.len() - count.min(row.len())..];
+            let pairs = last.iter().enumerate().flat_map(|(i, a)| last[i + 1..].iter().map(move |b| b.partial_cmp(a)));
+            let (mut score, mut all) = (0.0, 0.0);
+            for order in pairs {
+                score += order.map_or(0.0, |order| f64::from(order as i8));
+                all += 1.0;
+            }
+            prop_assert_eq!(Order::of(&row).tau_of_last(last.len()), score / all);
+        }
+
+        #[test]
+        fn a_parabola_is_found_whatever_the_length_of_its_row(len in 5..=DEPTH, lost in -1.0_f64..1.0) {
+            let end = (len - 1) as f64;
+            // 100 pages a step on average; the slope falls by `lost` of that from the first step's begin to the last's end.
+            let value = |i: f64| 100.0 * (i + lost / 2.0 * i - lost / 2.0 * i * i / end);
+            let row: Vec<f32> = (0..len).map(|i| super::super::reading::narrow(value(i as f64))).collect();
+            prop_assert!((bend(&row, 1e-6).lost - lost).abs() < 1e-3);
+        }
+    }
+}
