@@ -46,8 +46,11 @@ impl Bench<'_> {
     }
 }
 
+/// Measures a row.
+type Row = fn(&Bench<'_>) -> Result<Section>;
+
 /// The rows of the page in their order, and their names for whoever repeats one.
-const ROWS: [(&str, fn(&Bench<'_>) -> Result<Section>); 10] = [
+const ROWS: [(&str, Row); 10] = [
     ("tick", processes::tick),
     ("storm", taxes::fault_storm),
     ("syscalls", taxes::syscalls),

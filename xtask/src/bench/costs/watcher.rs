@@ -203,7 +203,7 @@ fn reason(text: &str) -> String {
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
     let telling =
         |line: &&str| line.starts_with("ERROR") || line.contains("Error:") || line.starts_with("Exception");
-    let line = lines().rfind(telling).or_else(|| lines().last()).unwrap_or("it said nothing");
+    let line = lines().rfind(telling).or_else(|| lines().next_back()).unwrap_or("it said nothing");
     line.replace('|', "/")
 }
 
