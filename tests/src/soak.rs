@@ -1,7 +1,11 @@
 //! leakscope for as long as one likes while processes come and go: whether it grows itself, and finds whoever leaks.
 //!
 //! 200 processes begin and end each second, and among them every few seconds one that leaks begins. What the watch holds
-//! is read from outside. Start reading at [`run`].
+//! is read from outside. Beside it a source without room loses events all the time ([`cramped`]); on request the clock of
+//! the day jumps ([`clock`]). Start reading at [`run`].
+
+pub mod clock;
+pub mod cramped;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
@@ -14,6 +18,8 @@ use anyhow::{Context as _, Result, ensure};
 use leakscope::units::Pid;
 use serde_json::Value;
 
+use self::clock::JumpingClock;
+use self::cramped::{Beside, Losses};
 use crate::command::{leakscope, pause};
 use crate::{Obedient, programs_held};
 
@@ -29,12 +35,27 @@ const LEAKER_LIVES: usize = 300;
 const WARM_UP: f64 = 0.35;
 /// How long a leaker must have lived to be found for certain: a suspicion takes six seconds of clean growth.
 const LONG_ENOUGH: usize = 200;
+/// Beats from one jump of the clock to the next, and for how long it is wrong: not for long, others use it as well.
+const NEXT_JUMP: usize = 150;
+const CLOCK_IS_WRONG: usize = 20;
+/// The longest that a line a second may be waited for: the machine may be busy, an hour's jump is far from this.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What the soak is to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long processes come and go.
+    pub span: Duration,
+    /// Whether the host's clock of the day is set back an hour and forward again, every quarter of a minute.
+    pub jump_clocks: bool,
+}
 
 /// What leakscope said, as far as this test asks.
 #[derive(Debug, Default)]
 struct Said {
     suspected: BTreeSet<u32>,
     lines: usize,
+    longest_silence: Duration,
     lost_events: u64,
     adds_up: bool,
 }
@@ -42,53 +63,74 @@ struct Said {
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Outcome {
+    /// How long processes came and went.
+    pub span: Duration,
     /// Resident bytes of leakscope, at each second.
     pub rss: Vec<f64>,
-    /// Its open descriptors before the first leaker, and after the last one.
-    pub descriptors: (usize, usize),
+    /// Resident bytes of this process, at each second: it has the source without room, and little else.
+    pub own_rss: Vec<f64>,
+    /// Its open descriptors at each second, in which somebody is always a suspect.
+    pub descriptors: Vec<f64>,
+    /// The same before the first leaker, and after the last one.
+    pub idle_descriptors: (usize, usize),
     /// Leakers that lived long enough, and those of them that were found.
     pub leakers: (usize, usize),
     /// Lines that it printed.
     pub lines: usize,
-    /// Events that it said were lost, and whether its causes came to the same in each line.
+    /// The longest time between two of them.
+    pub longest_silence: Duration,
+    /// Events that it said were lost, and whether its causes came to the same in each line, never fewer than before.
     pub lost: (u64, bool),
+    /// What the source without room lost.
+    pub cramped: Losses,
     /// Processes that came and went.
     pub churned: usize,
+    /// How often the clock was set, and by how many nanoseconds it was off afterwards.
+    pub clock: Option<(u32, i128)>,
 }
 
 impl Outcome {
-    /// Bytes by which the memory would have grown from the warm-up to the end, by the median of all slopes (Theil and Sen).
+    /// Bytes by which leakscope's memory grew from the warm-up to the end.
     pub fn growth(&self) -> f64 {
-        let settled = self.settled();
-        median_slope(settled) * settled.len() as f64
+        growth(settled(&self.rss))
     }
 
-    /// The memory after the warm-up.
-    pub fn settled(&self) -> &[f64] {
-        let skipped = (self.rss.len() as f64 * WARM_UP).ceil();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a length")]
-        self.rss.get(skipped as usize..).unwrap_or_default()
+    /// Its open descriptors in the first third after the warm-up, and in the last.
+    pub fn busy_descriptors(&self) -> (f64, f64) {
+        thirds(settled(&self.descriptors))
     }
 
     /// Fails with all that was not as it should be.
     ///
     /// # Errors
-    /// When leakscope grew, kept descriptors, missed a leaker, or did not count its losses.
+    /// When leakscope grew, kept descriptors, fell silent, missed a leaker, or did not count its losses.
     pub fn judge(&self) -> Result<()> {
         /// The allocator's own to and fro; over a longer run a leak of leakscope's outgrows it.
         const ALLOWED: f64 = 3e6;
         let mut wrong = Vec::new();
-        if self.growth() > ALLOWED {
-            wrong.push(format!("resident memory grew by {:.1} MB", self.growth() / 1e6));
+        for (whose, rss) in [("resident memory", &self.rss), ("the source without room", &self.own_rss)] {
+            let growth = growth(settled(rss));
+            if growth > ALLOWED {
+                wrong.push(format!("{whose} grew by {:.1} MB", growth / 1e6));
+            }
         }
-        if self.descriptors.0 != self.descriptors.1 {
-            wrong.push(format!("{} descriptors became {}", self.descriptors.0, self.descriptors.1));
+        let (first, last) = self.busy_descriptors();
+        if last > first {
+            wrong.push(format!("{first} descriptors became {last} while it had suspects"));
+        }
+        // Somebody else on this host may be a suspect in the end; then they are no more than before with one.
+        let (before, after) = self.idle_descriptors;
+        if after > before && after as f64 > first {
+            wrong.push(format!("{before} descriptors became {after}"));
+        }
+        if self.longest_silence > PATIENCE {
+            wrong.push(format!("nothing was printed for {:.0} s", self.longest_silence.as_secs_f64()));
         }
         if self.leakers.0 == 0 || self.leakers.0 != self.leakers.1 {
             wrong.push(format!("{} of {} leakers were found", self.leakers.1, self.leakers.0));
         }
         if !self.lost.1 {
-            wrong.push("the causes of losses do not come to their number".to_owned());
+            wrong.push("the causes of losses do not come to their number, or it fell".to_owned());
         }
         ensure!(wrong.is_empty(), "{}", wrong.join("; "));
         Ok(())
@@ -97,25 +139,37 @@ impl Outcome {
 
 impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let settled = self.settled();
+        let settled = settled(&self.rss);
         let (least, most) = settled.iter().fold((f64::INFINITY, 0.0_f64), |(l, m), v| (l.min(*v), m.max(*v)));
+        let seconds = self.span.as_secs_f64();
         write!(
             f,
-            "{} s, {} processes came and went; resident memory {:.1} to {:.1} MB after the warm-up, growth {:+.2} MB; \
-             {} descriptors before the first leaker and {} after the last; {} of {} leakers found; {} lines, {} events \
-             lost",
-            self.rss.len(),
+            "{seconds:.0} s, {} processes came and went, {:.0} a second; resident memory {:.1} to {:.1} MB after the \
+             warm-up, growth {:+.2} MB (by tenths of the run:{}); {} descriptors before the first leaker, {} to {} among \
+             them, {} after the last; {} of {} leakers found; {} lines, the longest silence {:.1} s, {} events lost; without room: {} lost, told as counted in {} \
+             batches, growth {:+.2} MB",
             self.churned,
+            self.churned as f64 / seconds,
             least / 1e6,
             most / 1e6,
             self.growth() / 1e6,
-            self.descriptors.0,
-            self.descriptors.1,
+            tenths(&self.rss),
+            self.idle_descriptors.0,
+            self.busy_descriptors().0,
+            self.busy_descriptors().1,
+            self.idle_descriptors.1,
             self.leakers.1,
             self.leakers.0,
             self.lines,
-            self.lost.0
-        )
+            self.longest_silence.as_secs_f64(),
+            self.lost.0,
+            self.cramped.lost,
+            self.cramped.batches,
+            growth(self::settled(&self.own_rss)) / 1e6,
+        )?;
+        self.clock.map_or(Ok(()), |(steps, off)| {
+            write!(f, "; the clock was set {steps} times, and is off by {off} ns")
+        })
     }
 }
 
@@ -139,9 +193,7 @@ impl Watched {
     }
 
     fn resident(&self) -> Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-        Ok(kib.context("leakscope has ended")?.parse::<f64>()? * 1024.0)
+        resident(self.0.id())
     }
 
     fn descriptors(&self) -> Result<usize> {
@@ -149,12 +201,14 @@ impl Watched {
     }
 }
 
-/// Watches for `span` with the programs at `obedient` (`env!("CARGO_BIN_EXE_obedient")`).
+/// Watches with the programs at `obedient` (`env!("CARGO_BIN_EXE_obedient")`).
 ///
 /// # Errors
-/// When something could not be started, or leakscope ended.
-pub fn run(obedient: &Path, span: Duration) -> Result<Outcome> {
+/// When something could not be started, leakscope ended, told and counted losses differ, or the clock cannot be set.
+pub fn run(obedient: &Path, options: &Options) -> Result<Outcome> {
     let obedient = obedient.to_str().context("a path in UTF-8")?;
+    // First, so that its guard holds nothing of what comes.
+    let mut clock = options.jump_clocks.then(JumpingClock::open).transpose()?;
     let (watched, stdout) = Watched::start()?;
     let said = Arc::new(Mutex::new(Said { adds_up: true, ..Said::default() }));
     let listener = std::thread::spawn({
@@ -165,10 +219,12 @@ pub fn run(obedient: &Path, span: Duration) -> Result<Outcome> {
     ensure!(!programs_held(Pid(watched.0.id()))?.is_empty(), "it watches without the kernel side");
     let mut outcome = Outcome::default();
     let before = wait_for_descriptors(&watched, None)?;
-    let beats = usize::try_from(span.as_millis() / BEAT.as_millis())?;
+    let cramped = Beside::start()?;
+    let beats = usize::try_from(options.span.as_millis() / BEAT.as_millis())?;
     let mut keeper = Obedient::start(obedient)?;
     let mut leakers: BTreeMap<u32, (Obedient, usize)> = BTreeMap::new();
     let mut old_enough = BTreeSet::new();
+    let began = now();
     for beat in 0..beats {
         keeper.obey(BORN)?;
         outcome.churned += 20;
@@ -185,19 +241,44 @@ pub fn run(obedient: &Path, span: Duration) -> Result<Outcome> {
         leakers.retain(|_, (_, born)| beat - *born < LEAKER_LIVES);
         if beat % 10 == 0 {
             outcome.rss.push(watched.resident()?);
+            outcome.descriptors.push(watched.descriptors()? as f64);
+            outcome.own_rss.push(resident(std::process::id())?);
         }
-        pause(BEAT);
+        if let Some(clock) = &mut clock
+            && matches!(beat % NEXT_JUMP, at if at == NEXT_JUMP - CLOCK_IS_WRONG || (at == 0 && beat > 0))
+        {
+            clock.jump()?;
+        }
+        // What a beat took is no part of the time to the next; who is late does not catch up at once.
+        let next = BEAT * u32::try_from(beat + 1)?;
+        pause(next.saturating_sub(now() - began).max(BEAT / 10));
     }
+    outcome.span = now() - began;
+    outcome.clock = clock.map(JumpingClock::restore).transpose()?;
     drop((leakers, keeper));
+    outcome.cramped = cramped.end()?;
     let after = wait_for_descriptors(&watched, Some(before))?;
-    outcome.descriptors = (before, after);
+    outcome.idle_descriptors = (before, after);
     drop(watched);
     listener.join().map_err(|_| anyhow::anyhow!("what leakscope printed could not be read"))??;
     let said = lock(&said);
     outcome.leakers = (old_enough.len(), old_enough.intersection(&said.suspected).count());
     outcome.lines = said.lines;
+    outcome.longest_silence = said.longest_silence;
     outcome.lost = (said.lost_events, said.adds_up);
     Ok(outcome)
+}
+
+/// On a clock that nobody sets.
+fn now() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(time).unwrap_or_default()
+}
+
+fn resident(pid: u32) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    Ok(kib.with_context(|| format!("pid {pid} has ended"))?.parse::<f64>()? * 1024.0)
 }
 
 fn lock(said: &Mutex<Said>) -> std::sync::MutexGuard<'_, Said> {
@@ -205,15 +286,19 @@ fn lock(said: &Mutex<Said>) -> std::sync::MutexGuard<'_, Said> {
 }
 
 fn listen(stdout: ChildStdout, said: &Mutex<Said>) -> Result<()> {
+    let mut heard = now();
     for line in BufReader::new(stdout).lines() {
         // The last line may be cut off where leakscope was killed.
         let Ok(line) = serde_json::from_str::<Value>(&line?) else { continue };
         let mut said = lock(said);
         said.lines += 1;
+        let silent = now() - std::mem::replace(&mut heard, now());
+        said.longest_silence = said.longest_silence.max(silent);
+        let before = said.lost_events;
         said.lost_events = line["lost_events"].as_u64().context("lost_events")?;
         let causes = line["lost"].as_array().context("lost")?;
         let sum: u64 = causes.iter().filter_map(|cause| cause["count"].as_u64()).sum();
-        said.adds_up &= sum == said.lost_events;
+        said.adds_up &= sum == said.lost_events && sum >= before;
         let suspects = line["processes"].as_array().into_iter().flatten();
         let suspects =
             suspects.filter(|process| matches!(process["verdict"].as_str(), Some("suspect" | "leaking")));
@@ -247,6 +332,40 @@ fn wait(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     anyhow::bail!("waited for a minute in vain: {what}")
 }
 
+/// What comes after the warm-up.
+fn settled(rss: &[f64]) -> &[f64] {
+    let skipped = (rss.len() as f64 * WARM_UP).ceil();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a length")]
+    rss.get(skipped as usize..).unwrap_or_default()
+}
+
+/// By how much a series grew: by the median of all slopes (Theil and Sen), or from the middle of its first third to that
+/// of its last, whichever is more. The one does not see a step, the other not what begins late.
+fn growth(settled: &[f64]) -> f64 {
+    let (first, last) = thirds(settled);
+    (last - first).max(median_slope(settled) * settled.len() as f64)
+}
+
+/// The medians of the first third and of the last.
+fn thirds(values: &[f64]) -> (f64, f64) {
+    let third = values.len() / 3;
+    let of = |part: Option<&[f64]>| part.map_or(0.0, median);
+    (of(values.get(..third)), of(values.get(values.len() - third..)))
+}
+
+/// The median of each tenth, in MB, for whoever asks where a growth comes from.
+fn tenths(bytes: &[f64]) -> String {
+    let parts = bytes.chunks(bytes.len().div_ceil(10).max(1));
+    parts.map(|part| format!(" {:.1}", median(part) / 1e6)).collect()
+}
+
+/// The middle value; 0 of none.
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
 /// The median of the slopes between all pairs, for each step; 0 of fewer than two values. Long series are thinned out.
 fn median_slope(values: &[f64]) -> f64 {
     const ENOUGH: usize = 400;
@@ -255,9 +374,7 @@ fn median_slope(values: &[f64]) -> f64 {
         values.iter().enumerate().step_by(step).map(|(at, value)| (at as f64, *value)).collect();
     let pairs =
         points.iter().enumerate().flat_map(|(n, one)| points[n + 1..].iter().map(move |other| (one, other)));
-    let mut slopes: Vec<f64> = pairs.map(|(one, other)| (other.1 - one.1) / (other.0 - one.0)).collect();
-    slopes.sort_by(f64::total_cmp);
-    slopes.get(slopes.len() / 2).copied().unwrap_or(0.0)
+    median(&pairs.map(|(one, other)| (other.1 - one.1) / (other.0 - one.0)).collect::<Vec<f64>>())
 }
 
 #[cfg(test)]
@@ -268,7 +385,10 @@ mod tests {
     fn one_leap_is_no_growth_and_a_steady_rise_is() {
         let mut leap = vec![10e6; 60];
         leap[50] = 40e6;
-        assert_eq!(median_slope(&leap), 0.0);
+        assert_eq!(growth(&leap), 0.0);
+        // It stays: no slope of the middle, and growth all the same.
+        let step: Vec<f64> = (0..60).map(|n| if n < 42 { 10e6 } else { 40e6 }).collect();
+        assert_eq!((median_slope(&step), growth(&step)), (0.0, 30e6));
         let rise: Vec<f64> = (0..1000).map(|n| f64::from(n) * 1e5).collect();
         assert!((median_slope(&rise) - 1e5).abs() < 1.0);
         assert_eq!(median_slope(&[]), 0.0);
@@ -278,16 +398,33 @@ mod tests {
     fn whatever_is_not_as_it_should_be_is_named() {
         let good = Outcome {
             rss: vec![8e6; 60],
-            descriptors: (40, 40),
+            idle_descriptors: (40, 40),
+            descriptors: vec![50.0; 60],
             leakers: (3, 3),
             lost: (0, true),
+            own_rss: vec![5e6; 60],
             ..Outcome::default()
         };
         good.judge().unwrap();
         let rising = (0..60).map(|n| 8e6 + 2e5 * f64::from(n)).collect();
-        let bad = Outcome { rss: rising, descriptors: (40, 60), leakers: (3, 2), lost: (1, false), ..good };
+        let bad = Outcome {
+            rss: rising,
+            idle_descriptors: (40, 60),
+            descriptors: (0..60).map(f64::from).collect(),
+            leakers: (3, 2),
+            lost: (1, false),
+            longest_silence: Duration::from_secs(3600),
+            ..good
+        };
         let said = bad.judge().unwrap_err().to_string();
-        for part in ["resident memory grew", "40 descriptors became 60", "2 of 3 leakers", "do not come to"] {
+        for part in [
+            "resident memory grew",
+            "40 descriptors became 60",
+            "while it had suspects",
+            "2 of 3 leakers",
+            "do not come to",
+            "for 3600 s",
+        ] {
             assert!(said.contains(part), "{said}");
         }
     }

@@ -18,6 +18,7 @@ pub enum Package {
     Sysstat,
     Atop,
     Bpftrace,
+    Bpfcc,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +50,15 @@ impl Manager {
             (_, Package::Sysstat) => &["sysstat"],
             (_, Package::Atop) => &["atop"],
             (_, Package::Bpftrace) => &["bpftrace"],
+            (Self::Apt, Package::Bpfcc) => &["bpfcc-tools"],
+            (_, Package::Bpfcc) => &["bcc-tools"],
         };
         let mut commands: Vec<Vec<&str>> = match self {
             // A fresh machine has no package lists, and an old one has lists of packages that are gone.
             Self::Apt => vec![
                 vec!["apt-get", "update", "-q"],
-                vec!["apt-get", "install", "-q", "-y", "--no-install-recommends"],
+                // Nothing that is here is given up for it.
+                vec!["apt-get", "install", "-q", "-y", "--no-install-recommends", "--no-remove"],
             ],
             Self::Dnf => vec![vec!["dnf", "install", "-y"]],
             Self::Pacman => vec![vec!["pacman", "-S", "--noconfirm"]],
@@ -85,7 +89,7 @@ pub fn remedy(package: Package) -> String {
             }
             Package::Python => "install python3 with this distribution's package manager",
             Package::Node => "install nodejs with this distribution's package manager",
-            Package::Procps | Package::Sysstat | Package::Atop | Package::Bpftrace => {
+            Package::Procps | Package::Sysstat | Package::Atop | Package::Bpftrace | Package::Bpfcc => {
                 "install it with this distribution's package manager"
             }
         }
@@ -121,7 +125,7 @@ mod tests {
     fn debian_updates_its_lists_before_it_installs() {
         assert_eq!(
             typed(Manager::Apt, Package::CLinker, Privilege::Sudo),
-            "sudo apt-get update -q && sudo apt-get install -q -y --no-install-recommends gcc libc6-dev"
+            "sudo apt-get update -q && sudo apt-get install -q -y --no-install-recommends --no-remove gcc libc6-dev"
         );
     }
 
@@ -133,7 +137,9 @@ mod tests {
     #[test]
     fn debian_and_fedora_call_node_nodejs() {
         let typed = |manager| typed(manager, Package::Node, Privilege::Root);
-        assert!(typed(Manager::Apt).ends_with("apt-get install -q -y --no-install-recommends nodejs"));
+        assert!(
+            typed(Manager::Apt).ends_with("apt-get install -q -y --no-install-recommends --no-remove nodejs")
+        );
         assert_eq!(typed(Manager::Dnf), "dnf install -y nodejs");
     }
 

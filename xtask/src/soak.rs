@@ -16,6 +16,9 @@ pub struct Arguments {
     /// How long
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     minutes: u32,
+    /// Set this host's clock back an hour every quarter of a minute, for two seconds each, and put it right at the end
+    #[arg(long)]
+    jump_clocks: bool,
 }
 
 pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
@@ -35,5 +38,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let soak = built.context("cargo built no program named soak")?.executable;
     let variables: [(&str, &OsStr); 1] = [("LEAKSCOPE_BIN", leakscope.as_os_str())];
     let mut command = elevated(Privilege::now(), "the soak", soak.as_os_str(), &variables)?;
-    run_command(command.arg(arguments.minutes.to_string()))
+    command.arg(arguments.minutes.to_string());
+    if arguments.jump_clocks {
+        command.arg("--jump-clocks");
+    }
+    run_command(&mut command)
 }

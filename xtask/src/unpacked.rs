@@ -1,13 +1,18 @@
 //! Packages of the distribution that are unpacked into `target/tools` and not installed: installing a server may start it,
 //! and ask for root. What is on the PATH already serves as well.
 
-use std::{ffi::OsStr, fs, path::PathBuf, process::Command};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     setup::State,
-    workspace::{Privilege, Workspace, elevated, run},
+    workspace::{Privilege, Workspace, elevated, output, run},
 };
 
 /// The packages, each of which holds a program of its own name.
@@ -34,10 +39,59 @@ pub fn check(workspace: &Workspace) -> State {
 
 /// Downloads what is missing and unpacks it.
 pub fn install(workspace: &Workspace) -> Result<()> {
-    let folder = folder(workspace);
+    unpack(&folder(workspace), &missing(workspace).collect::<Vec<_>>())
+}
+
+/// A program of [`PACKAGES`], unpacked first where it is missing.
+pub fn program(workspace: &Workspace, name: &'static str) -> Result<PathBuf> {
+    if let Ok(path) = which::which(name) {
+        return Ok(path);
+    }
+    let unpacked = folder(workspace).join("usr/bin").join(name);
+    if !unpacked.is_file() {
+        unpack(&folder(workspace), &[name])?;
+    }
+    ensure!(unpacked.is_file(), "its package holds no {name}");
+    Ok(unpacked)
+}
+
+/// The headers of the distribution's own kernel in one tree, and the packages they are of: for what compiles against
+/// kernel headers on a kernel that has none.
+pub fn kernel_headers(workspace: &Workspace) -> Result<(PathBuf, String)> {
+    let folder = workspace.tools().join("kernel-headers");
+    let (tree, stamp) = (folder.join("tree"), folder.join("packages.txt"));
+    if let Ok(packages) = fs::read_to_string(&stamp) {
+        return Ok((tree, packages));
+    }
+    let architecture = output(Command::new("dpkg").arg("--print-architecture"))?;
+    // What Debian calls it, and what Ubuntu does.
+    let names = [format!("linux-headers-{}", architecture.trim()), "linux-headers-generic".to_owned()];
+    let packages = names.iter().find_map(|name| {
+        let mut depends = Command::new("apt-cache");
+        depends.args(["depends", "--recurse", "--important", name]);
+        let packages = output(&mut depends).ok()?;
+        let packages = packages.lines().filter(|line| line.starts_with("linux-headers-") && line != name);
+        Some(packages.map(str::to_owned).collect::<Vec<_>>()).filter(|packages| !packages.is_empty())
+    });
+    let packages = packages.context("the distribution has no package of kernel headers")?;
+    unpack(&folder, &packages.iter().map(String::as_str).collect::<Vec<_>>())?;
+    fs::create_dir_all(&tree)?;
+    for package in fs::read_dir(folder.join("usr/src"))? {
+        let package = package?.path();
+        // Links from one package into the other lead nowhere in a tree of both.
+        let parts =
+            ["include", "arch"].map(|part| package.join(part)).into_iter().filter(|part| part.is_dir());
+        run(Command::new("cp").arg("-rL").args(parts).arg(&tree))?;
+    }
+    let packages = packages.join(", ");
+    fs::write(&stamp, &packages).with_context(|| format!("writing {}", stamp.display()))?;
+    Ok((tree, packages))
+}
+
+fn unpack(folder: &Path, names: &[&str]) -> Result<()> {
     let packages = folder.join("packages");
     fs::create_dir_all(&packages).with_context(|| format!("making {}", packages.display()))?;
-    for name in missing(workspace).collect::<Vec<_>>() {
+    for name in names {
         let mut download = Command::new("apt-get");
         download.args(["download", "-q", name]).current_dir(&packages);
         if run(&mut download).is_err() {
@@ -49,7 +103,7 @@ pub fn install(workspace: &Workspace) -> Result<()> {
     }
     let mut unpacked = 0;
     for package in fs::read_dir(&packages).with_context(|| format!("reading {}", packages.display()))? {
-        run(Command::new("dpkg").arg("-x").arg(package?.path()).arg(&folder))?;
+        run(Command::new("dpkg").arg("-x").arg(package?.path()).arg(folder))?;
         unpacked += 1;
     }
     ensure!(unpacked > 0, "apt-get downloaded nothing");

@@ -1,15 +1,22 @@
 //! leakscope for so many minutes while processes come and go: `cargo xtask soak` builds it, and names the binary in
-//! `LEAKSCOPE_BIN`.
+//! `LEAKSCOPE_BIN`. With `--jump-clocks` the host's clock is set back and forward in the meantime.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use leakscope_tests::soak::{self, Options};
 
 fn main() -> Result<()> {
-    let minutes: u64 = std::env::args().nth(1).context("how many minutes?")?.parse()?;
+    let mut arguments = std::env::args().skip(1);
+    let minutes: u64 = arguments.next().context("how many minutes?")?.parse()?;
+    let jump_clocks = match arguments.next().as_deref() {
+        None => false,
+        Some("--jump-clocks") => true,
+        Some(other) => bail!("{other}: only --jump-clocks is known"),
+    };
     let own = std::env::current_exe()?;
     let obedient = own.parent().context("a folder")?.join("obedient");
-    let outcome = leakscope_tests::soak::run(&obedient, Duration::from_secs(60 * minutes))?;
+    let outcome = soak::run(&obedient, &Options { span: Duration::from_secs(60 * minutes), jump_clocks })?;
     println!("{outcome}");
     outcome.judge()
 }

@@ -53,6 +53,8 @@ struct Bench {
 enum Run {
     /// The binary, root, and how often each side is run.
     Live(fn(leakscope: &Path, runs: u32) -> Result<()>),
+    /// The same, and names of its rows, to measure those alone.
+    Rows(fn(leakscope: &Path, runs: u32, rows: &[OsString]) -> Result<()>),
     /// The checkout; what else it needs it asks for itself.
     Pure(fn(workspace: &Workspace, arguments: &Arguments) -> Result<()>),
 }
@@ -60,8 +62,8 @@ enum Run {
 const BENCHES: &[Bench] = &[
     Bench {
         name: "costs",
-        about: "the whole table of docs/costs.md: a tick, faults, syscalls, a build, memory, beside top, pidstat, atop, bpftrace",
-        run: Run::Live(costs::run),
+        about: "the whole table of docs/costs.md: a tick, faults, syscalls, a build, memory, beside top, pidstat, atop, bpftrace, bpfcc (`-- tick storm`: those rows alone)",
+        run: Run::Rows(costs::run),
     },
     Bench {
         name: "detection",
@@ -96,11 +98,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         let names = BENCHES.iter().map(|bench| bench.name).collect::<Vec<_>>().join(", ");
         bail!("there is no benchmark {name:?}\n  fix: take one of: {names}");
     };
-    let run = match bench.run {
-        Run::Pure(run) => return run(workspace, arguments),
-        Run::Live(run) => run,
-    };
-    if arguments.check || !arguments.options.is_empty() {
+    if let Run::Pure(run) = bench.run {
+        return run(workspace, arguments);
+    }
+    if arguments.check || (matches!(bench.run, Run::Live(_)) && !arguments.options.is_empty()) {
         bail!("the benchmark {name} has no options of its own\n  fix: leave out --check and what follows --");
     }
     let binary = match &arguments.binary {
@@ -109,7 +110,11 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     };
     let privilege = Privilege::now();
     if privilege == Privilege::Root {
-        return run(&binary, arguments.runs);
+        return match bench.run {
+            Run::Live(run) => run(&binary, arguments.runs),
+            Run::Rows(run) => run(&binary, arguments.runs, &arguments.options),
+            Run::Pure(run) => run(workspace, arguments),
+        };
     }
     // xtask itself goes through sudo, not the measured programs: sudo would be measured with them.
     eprintln!("the benchmark {name} loads eBPF programs, which needs root: running it with sudo");
@@ -121,5 +126,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     let mut command = elevated(privilege, &format!("the benchmark {name}"), own.as_os_str(), &variables)?;
     let runs = arguments.runs.to_string();
     command.args([OsStr::new("bench"), name.as_ref(), "--runs".as_ref(), runs.as_ref(), "--binary".as_ref()]);
-    run_command(command.arg(&binary))
+    command.arg(&binary);
+    if !arguments.options.is_empty() {
+        command.arg("--").args(&arguments.options);
+    }
+    run_command(&mut command)
 }

@@ -3,6 +3,7 @@
  *   load processes IDLE ACTIVE   that many that sleep, and that many that take and give back memory ten times a second
  *   load faults PAGES            touches so many fresh pages; CPU nanoseconds for each
  *   load syscalls CALLS          getppid so often; CPU nanoseconds for each
+ *   load allocations SECONDS     for each line on standard input: malloc and free for so long; CPU nanoseconds for both
  *
  * CPU time, not time on the wall: what other programs of the host take is not in it, what a tracepoint takes is. */
 #include <signal.h>
@@ -97,6 +98,23 @@ static void syscalls(long calls) {
     printf("%.3f\n", (cpu_ns() - before) / (double)calls);
 }
 
+static void allocations(double seconds) {
+    char line[8];
+    while (fgets(line, sizeof line, stdin)) {
+        double before = cpu_ns(), spent = 0;
+        long pairs = 0;
+        while (spent < 1e9 * seconds) {
+            for (long n = 0; n < 1000; n++, pairs++) {
+                void *volatile at = malloc(64 + (size_t)(n & 511));
+                free(at);
+            }
+            spent = cpu_ns() - before;
+        }
+        printf("%.3f\n", spent / (double)pairs);
+        fflush(stdout);
+    }
+}
+
 int main(int argc, char **argv) {
     const char *what = argc > 2 ? argv[1] : "";
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -106,6 +124,8 @@ int main(int argc, char **argv) {
         faults(atol(argv[2]));
     else if (strcmp(what, "syscalls") == 0)
         syscalls(atol(argv[2]));
+    else if (strcmp(what, "allocations") == 0)
+        allocations(atof(argv[2]));
     else
         return 2;
     return 0;

@@ -2,9 +2,9 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -29,6 +29,8 @@ impl Load {
         fs::write(folder.path().join("load.c"), SOURCE)?;
         // Static: a process of it has few pages, and fifty thousand find room.
         run(Command::new("cc").args(["-O1", "-static", "-o", "load", "load.c"]).current_dir(folder.path()))?;
+        // Whoever traces the allocator looks for it in the C library.
+        run(Command::new("cc").args(["-O1", "-o", "load-shared", "load.c"]).current_dir(folder.path()))?;
         let load = Self { folder };
         load.write_build()?;
         Ok(load)
@@ -42,6 +44,23 @@ impl Load {
     pub fn figure(&self, what: &str, times: u64) -> Result<f64> {
         let text = output(Command::new(self.program()).args([what, &times.to_string()]))?;
         text.trim().parse().with_context(|| format!("`load {what}` printed {text:?}"))
+    }
+
+    /// A process that allocates when it is asked, for so many seconds of CPU time.
+    pub fn allocator(&self, seconds: f64) -> Result<Allocator> {
+        let mut command = Command::new(self.folder.path().join("load-shared"));
+        command.args(["allocations", &seconds.to_string()]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let stdin = child.stdin.take().context("standard input is a pipe")?;
+        let stdout = child.stdout.take().context("standard output is a pipe")?;
+        Ok(Allocator { child, pipes: (stdin, BufReader::new(stdout)) })
+    }
+
+    /// A file beside the load, which goes with it.
+    pub fn file(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
     }
 
     /// So many processes that sleep and so many that are active.
@@ -84,6 +103,34 @@ impl Load {
 /// What the build is, for the table.
 pub fn build_is() -> String {
     format!("{FILES} C files of {FUNCTIONS} functions, one `cc -O0 -c` after the other")
+}
+
+/// One process that allocates; killed when this goes.
+pub struct Allocator {
+    child: Child,
+    pipes: (ChildStdin, BufReader<ChildStdout>),
+}
+
+impl Allocator {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// CPU nanoseconds of a malloc and its free.
+    pub fn figure(&mut self) -> Result<f64> {
+        let (stdin, stdout) = &mut self.pipes;
+        writeln!(stdin)?;
+        let mut text = String::new();
+        stdout.read_line(&mut text)?;
+        text.trim().parse().with_context(|| format!("`load allocations` printed {text:?}"))
+    }
+}
+
+impl Drop for Allocator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Processes that end when this goes: the parent is killed, and they with it.

@@ -7,28 +7,29 @@
 
 mod load;
 mod page;
+mod peers;
 mod processes;
 mod taxes;
 mod watcher;
 
-use std::{fmt::Write as _, fs, path::Path, process::Command};
-
-use anyhow::{Context as _, Result};
-
-use self::{
-    load::Load,
-    page::{Section, Side},
-    watcher::{Watcher, peer},
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
 };
-use crate::{
-    packages::Package,
-    workspace::{Workspace, output},
-};
+
+use anyhow::{Context as _, Result, ensure};
+
+use self::{load::Load, page::Section, watcher::Watcher};
+use crate::workspace::{Workspace, output};
 
 const PAGE: &str = "docs/costs.md";
 
 /// What all rows are measured with.
 struct Bench<'a> {
+    workspace: Workspace,
     leakscope: &'a Path,
     load: Load,
     runs: u32,
@@ -45,35 +46,58 @@ impl Bench<'_> {
     }
 }
 
-pub fn run(leakscope: &Path, runs: u32) -> Result<()> {
-    let workspace = Workspace::find()?;
-    let bench = Bench { leakscope, load: Load::compile()?, runs };
-    let rows: [fn(&Bench<'_>) -> Result<Section>; 8] = [
-        processes::tick,
-        taxes::fault_storm,
-        taxes::syscalls,
-        taxes::build,
-        processes::idle_cpu,
-        processes::idle_memory,
-        processes::first_table,
-        processes::many,
-    ];
-    let mut text = head(runs)?;
-    for row in rows {
+/// Measures a row.
+type Row = fn(&Bench<'_>) -> Result<Section>;
+
+/// The rows of the page in their order, and their names for whoever repeats one.
+const ROWS: [(&str, Row); 10] = [
+    ("tick", processes::tick),
+    ("storm", taxes::fault_storm),
+    ("syscalls", taxes::syscalls),
+    ("allocations", taxes::allocations),
+    ("build", taxes::build),
+    ("idle", processes::idle_cpu),
+    ("memory", processes::idle_memory),
+    ("first", processes::first_table),
+    ("many", processes::many),
+    ("bpfcc", taxes::bpfcc),
+];
+const DIAGNOSIS: &str = "diagnosis";
+
+/// Measures all rows and writes the page; with names of rows those alone, which are printed.
+pub fn run(leakscope: &Path, runs: u32, wanted: &[OsString]) -> Result<()> {
+    let names: Vec<&str> = ROWS.iter().map(|(name, _)| *name).chain([DIAGNOSIS]).collect();
+    for name in wanted {
+        let known = names.iter().any(|known| name == known);
+        ensure!(known, "there is no row {}\n  fix: take some of: {}", name.display(), names.join(", "));
+    }
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let load_average = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let bench = Bench { workspace: Workspace::find()?, leakscope, load: Load::compile()?, runs };
+    let mut text = String::new();
+    for (_, row) in ROWS.iter().filter(|(name, _)| is_wanted(name)) {
         let section = row(&bench)?.to_markdown();
         print!("{section}");
         text += &section;
     }
-    let diagnosis = diagnosis(&workspace)?;
-    print!("{diagnosis}");
-    text += &diagnosis;
-    let page = workspace.root.join(PAGE);
+    if is_wanted(DIAGNOSIS) {
+        let diagnosis = diagnosis(&bench.workspace)?;
+        print!("{diagnosis}");
+        text += &diagnosis;
+    }
+    if !wanted.is_empty() {
+        eprintln!("{PAGE} is as it was: it is written by a run of all rows");
+        return Ok(());
+    }
+    let page: PathBuf = bench.workspace.root.join(PAGE);
+    // Only now: the versions are those of what was installed on the way.
+    let text = head(runs, load_average.split(' ').next().unwrap_or("unknown"))? + &text;
     fs::write(&page, text).with_context(|| format!("writing {}", page.display()))?;
     eprintln!("written to {PAGE}");
     Ok(())
 }
 
-fn head(runs: u32) -> Result<String> {
+fn head(runs: u32, load_average: &str) -> Result<String> {
     let date = output(Command::new("date").args(["-u", "+%Y-%m-%d"]))?;
     let release = output(Command::new("uname").arg("-r"))?;
     // What a distribution or a builder adds to the version tells nothing here.
@@ -85,9 +109,11 @@ fn head(runs: u32) -> Result<String> {
     let kib = meminfo
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let versions: Vec<String> =
-        ["top -V", "pidstat -V", "atop -V", "bpftrace --version"].iter().filter_map(version).collect();
+    let versions: Vec<String> = ["top -V", "pidstat -V", "atop -V", "bpftrace --version"]
+        .iter()
+        .filter_map(version)
+        .chain(package_version("bpfcc-tools"))
+        .collect();
     let mut text = "# What it costs\n".to_owned();
     let _ = write!(
         text,
@@ -100,7 +126,7 @@ fn head(runs: u32) -> Result<String> {
         model.map_or("unknown", |(_, model)| model),
         kib.unwrap_or(0.0) * 1024.0 / 1e9,
         kernel.trim(),
-        load.split(' ').next().unwrap_or("unknown"),
+        load_average,
         if versions.is_empty() { "nothing".to_owned() } else { versions.join(", ") },
     );
     Ok(text)
@@ -120,15 +146,10 @@ fn version(command: &&str) -> Option<String> {
     Some(format!("{program} {}", number.trim_start_matches('v')))
 }
 
-/// A peer as a side and, where it can be had, as a watcher.
-fn beside(program: &str, package: Package, arguments: &[&str]) -> (Side, Option<Watcher>) {
-    match peer(program, package) {
-        Ok(path) => {
-            let watcher = Watcher::new(&path, arguments);
-            (Side::of(watcher.name.clone()), Some(watcher))
-        }
-        Err(why) => (Side::missing(format!("{program} {}", arguments.join(" ")), why), None),
-    }
+/// Of a package whose programs say no version.
+fn package_version(name: &str) -> Option<String> {
+    let version = output(Command::new("dpkg-query").args(["-W", "-f", "${Version}", name])).ok()?;
+    Some(format!("{name} {version}")).filter(|_| !version.is_empty())
 }
 
 /// What the scoreboard measures of the detector.

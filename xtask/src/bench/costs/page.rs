@@ -108,6 +108,10 @@ impl Section {
                 ),
             };
         }
+        if let Some(noise) = self.noise() {
+            let _ =
+                write!(text, "\nNoise floor: {:.1} %, between the first side and itself.\n", 100.0 * noise);
+        }
         for bar in &self.bars {
             let Bar { asked, measured, reached, because } = bar;
             let said = if *reached { "reached".to_owned() } else { format!("**not reached**: {because}") };

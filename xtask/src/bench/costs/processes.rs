@@ -5,8 +5,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::{
-    Bench, beside,
+    Bench,
     page::{Bar, MIXED, Section, Side},
+    peers::{Watched, beside, exporter},
     watcher::{Watcher, pause},
 };
 use crate::packages::Package;
@@ -22,11 +23,11 @@ const WARM_UP: Duration = Duration::from_secs(5);
 const SPAN: Duration = Duration::from_secs(8);
 
 /// A row whose sides are watchers, and their CPU seconds for each second.
-fn ticks(bench: &Bench<'_>, sides: &mut [(Side, Option<Watcher>)], unit: f64) -> Result<()> {
+fn ticks(bench: &Bench<'_>, sides: &mut [Watched], unit: f64) -> Result<()> {
     for round in 1..=bench.runs {
         for (side, watcher) in sides.iter_mut() {
-            let Some(watcher) = watcher else { continue };
-            let running = watcher.start()?;
+            let Some(watcher) = watcher.as_ref().filter(|_| side.values.is_ok()) else { continue };
+            let Some(running) = watcher.start_for(side)? else { continue };
             pause(WARM_UP);
             let share = running.share(SPAN)?;
             eprintln!("run {round}/{} {}: {:.2} ms a second", bench.runs, watcher.name, 1e3 * share);
@@ -36,28 +37,39 @@ fn ticks(bench: &Bench<'_>, sides: &mut [(Side, Option<Watcher>)], unit: f64) ->
     Ok(())
 }
 
-fn own(watcher: Watcher) -> (Side, Option<Watcher>) {
+fn own(watcher: Watcher) -> Watched {
     (
         Side::of(format!("leakscope {}", watcher.name.split_once(' ').map_or("", |(_, rest)| rest))),
         Some(watcher),
     )
 }
 
+/// The same once more: how far two sides are apart between which there is no difference.
+fn again(watcher: Watcher) -> Watched {
+    let (side, watcher) = own(watcher);
+    (Side { name: format!("{}, again", side.name), ..side }, watcher)
+}
+
 pub fn tick(bench: &Bench<'_>) -> Result<Section> {
     let _processes = bench.load.processes(MANY, ACTIVE)?;
     let mut sides = vec![
         own(bench.watch()),
+        again(bench.watch()),
         own(bench.watcher(&["watch", "--json", "--interval", "1s", "--limit", "20"])),
+        own(bench.watcher(&["watch", "--interval", "1s"])),
         beside("top", Package::Procps, &["-b", "-d", "1"]),
         beside("pidstat", Package::Sysstat, &["-r", "1"]),
         beside("atop", Package::Atop, &["1"]),
+        exporter(bench),
     ];
     ticks(bench, &mut sides, 1e3)?;
     let mut section = Section {
         title: format!("One tick with {MANY} sleeping processes and {ACTIVE} active ones"),
         how: format!(
             "CPU time of one refresh at one a second, over {} s after {} s of warm-up. The active ones take and give back \
-             128 kB ten times a second. Without `--limit` each line of leakscope's JSON lists all processes, idle ones too.",
+             128 kB ten times a second. Without `--limit` each line of leakscope's JSON lists all processes, idle ones too; without `--json` it is \
+             the table that a person sees, which is what top prints as well. The exporter has a group for each program's \
+             name, and what reads its answers is not counted.",
             SPAN.as_secs(),
             WARM_UP.as_secs()
         ),
@@ -68,16 +80,18 @@ pub fn tick(bench: &Bench<'_>) -> Result<Section> {
     let all = "each line lists every process, and to write thousands of them is nearly all of it";
     let few = "what is left is four looks a second at each process whose memory changes, those of the rest of the host \
                included: the row of sleeping processes below says what the host alone costs";
-    for (side, named, because) in [(0, "all processes listed", all), (1, "20 listed", few)] {
-        section.hold(&format!("at most 1/50 of top, {named}"), side, 2, 1.0 / 50.0, because);
-        section.hold(&format!("at most 1/100 of pidstat, {named}"), side, 3, 1.0 / 100.0, because);
+    let ways = [(0, "all processes listed", all), (2, "20 listed", few), (3, "the table of a person", few)];
+    for (side, named, because) in ways {
+        section.hold(&format!("at most 1/50 of top, {named}"), side, 4, 1.0 / 50.0, because);
+        section.hold(&format!("at most 1/100 of pidstat, {named}"), side, 5, 1.0 / 100.0, because);
     }
     Ok(section)
 }
 
 pub fn idle_cpu(bench: &Bench<'_>) -> Result<Section> {
     let _processes = bench.load.processes(USUAL, 0)?;
-    let mut sides = vec![own(bench.watch()), beside("top", Package::Procps, &["-b", "-d", "1"])];
+    let mut sides =
+        vec![own(bench.watch()), again(bench.watch()), beside("top", Package::Procps, &["-b", "-d", "1"])];
     ticks(bench, &mut sides, 100.0)?;
     let mut section = Section {
         title: format!("Watching {USUAL} sleeping processes at 1 Hz: CPU"),
@@ -138,7 +152,9 @@ pub fn first_table(bench: &Bench<'_>) -> Result<Section> {
     for _ in 0..bench.runs.max(5) {
         for (side, watcher) in &mut sides {
             let Some(watcher) = watcher else { continue };
-            side.push(watcher.start()?.first_line.as_secs_f64());
+            if let Some(running) = watcher.start_for(side)? {
+                side.push(running.first_line.as_secs_f64());
+            }
         }
     }
     let mut section = Section {
@@ -181,8 +197,8 @@ fn watched(bench: &Bench<'_>, count: usize, tried: &[String]) -> Result<Section>
     let sides = [own(bench.watcher(&words)), beside("top", Package::Procps, &["-b", "-d", "1"])];
     let (mut shares, mut rss) = (Vec::new(), Side::of("leakscope: resident memory, MB"));
     for (mut side, watcher) in sides {
-        if let Some(watcher) = watcher {
-            let running = watcher.start()?;
+        let started = watcher.map(|watcher| watcher.start_for(&mut side)).transpose()?;
+        if let Some(running) = started.flatten() {
             pause(WARM_UP);
             side.push(100.0 * running.share(SPAN)?);
             if shares.is_empty() {

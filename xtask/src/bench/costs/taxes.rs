@@ -3,8 +3,9 @@
 use anyhow::Result;
 
 use super::{
-    Bench, Watcher, beside,
+    Bench,
     page::{Section, Side},
+    peers::{Bpfcc, Watched, beside},
     watcher::{Running, pause},
 };
 use crate::{bench::measure, packages::Package};
@@ -20,21 +21,22 @@ const LEAST_RUNS: u32 = 5;
 /// From a watcher's first line until its programs are attached for certain.
 const ATTACHED_AFTER: Duration = Duration::from_secs(2);
 
-/// A side: what is measured, while this watches or nobody does.
-type Watched = (Side, Option<Watcher>);
-
 fn take_turns(
     sides: &mut [Watched],
     rounds: u32,
     each: u32,
-    measure: impl Fn() -> Result<f64>,
+    mut measure: impl FnMut() -> Result<f64>,
 ) -> Result<()> {
     for round in 1..=rounds {
         for (side, watcher) in sides.iter_mut() {
             if side.values.is_err() {
                 continue;
             }
-            let running: Option<Running> = watcher.as_ref().map(Watcher::start).transpose()?;
+            let started = watcher.as_ref().map(|watcher| watcher.start_for(side)).transpose()?;
+            let running: Option<Running> = started.flatten();
+            if side.values.is_err() {
+                continue;
+            }
             if running.is_some() {
                 pause(ATTACHED_AFTER);
             }
@@ -53,6 +55,7 @@ fn finished(title: String, how: String, unit: &'static str, sides: Vec<Watched>)
 }
 
 pub fn fault_storm(bench: &Bench<'_>) -> Result<Section> {
+    let bpfcc = Bpfcc::find(&bench.workspace);
     const COUNT: &str = "tracepoint:exceptions:page_fault_user { @[pid] = count(); }";
     const NOTHING: &str = "tracepoint:exceptions:page_fault_user { }";
     let mut sides = vec![
@@ -61,13 +64,15 @@ pub fn fault_storm(bench: &Bench<'_>) -> Result<Section> {
         (Side::of("leakscope watches"), Some(bench.watch())),
         beside("bpftrace", Package::Bpftrace, &["-B", "line", "-e", COUNT]),
         beside("bpftrace", Package::Bpftrace, &["-B", "line", "-e", NOTHING]),
+        bpfcc.beside("argdist", &["-i", "1", "-C", "t:exceptions:page_fault_user():u32:$PID"]),
     ];
     take_turns(&mut sides, bench.runs.max(LEAST_RUNS), EACH_TURN, || bench.load.figure("faults", PAGES))?;
     let mut section = finished(
         "A fault storm: touching fresh pages as fast as one can".to_owned(),
         format!(
             "CPU time of one first touch, mean of {PAGES}. The empty bpftrace program is as near as one comes to the floor \
-             of tracing each fault by a classic tracepoint."
+             of tracing each fault by a classic tracepoint.{}",
+            bpfcc.note()
         ),
         "ns",
         sides,
@@ -104,6 +109,72 @@ pub fn syscalls(bench: &Bench<'_>) -> Result<Section> {
         "no syscall tracepoint is attached (a live test holds that), so this is the machine's noise";
     section.hold("at most 2 % slower", 2, 0, 1.02, because);
     Ok(section)
+}
+
+/// What it costs a process to be watched by a tracer of its allocator.
+pub fn allocations(bench: &Bench<'_>) -> Result<Section> {
+    const SECONDS: f64 = 0.25;
+    let bpfcc = Bpfcc::find(&bench.workspace);
+    let mut allocator = bench.load.allocator(SECONDS)?;
+    let (side, memleak) = bpfcc.beside("memleak", &["-p", &allocator.pid().to_string(), "2"]);
+    let side = Side { name: "memleak-bpfcc -p PID 2".to_owned(), ..side };
+    let mut sides = vec![
+        (Side::of("nobody watches"), None),
+        (Side::of("nobody watches, again"), None),
+        (Side::of("leakscope watches"), Some(bench.watch())),
+        (side, memleak.map(|memleak| memleak.ready_saying("outstanding allocations"))),
+    ];
+    take_turns(&mut sides, bench.runs.max(LEAST_RUNS), EACH_TURN, || allocator.figure())?;
+    let mut section = finished(
+        "An allocation, in a process that is watched".to_owned(),
+        format!(
+            "CPU time of a `malloc` and its `free` in one process that does nothing else, taken over {SECONDS} s. memleak \
+             traces each call of that process' allocator, and says of which call stack what is left; leakscope traces \
+             none of them, and says of no call stack.{}",
+            bpfcc.note()
+        ),
+        "ns",
+        sides,
+    );
+    section.hold(
+        "at most 2 % slower",
+        2,
+        0,
+        1.02,
+        "nothing of leakscope's runs in an allocation: what is left is another program at work on a shared machine",
+    );
+    Ok(section)
+}
+
+/// Which of bpfcc's tools about memory work on this kernel at all.
+pub fn bpfcc(bench: &Bench<'_>) -> Result<Section> {
+    const TOOLS: [(&str, &[&str], &str); 5] = [
+        ("argdist", &["-i", "1", "-C", "t:exceptions:page_fault_user()"], "["),
+        ("oomkill", &[], "Tracing"),
+        ("drsnoop", &[], "COMM"),
+        ("shmsnoop", &[], "PID"),
+        ("cachestat", &["1"], "HITS"),
+    ];
+    let bpfcc = Bpfcc::find(&bench.workspace);
+    let allocator = bench.load.allocator(1.0)?;
+    let (side, memleak) = bpfcc.beside("memleak", &["-p", &allocator.pid().to_string(), "1"]);
+    let side = Side { name: "memleak-bpfcc -p PID 1".to_owned(), ..side };
+    let mut sides = vec![(side, memleak.map(|memleak| memleak.ready_saying("outstanding allocations")))];
+    sides.extend(TOOLS.map(|(tool, arguments, says)| {
+        let (side, watcher) = bpfcc.beside(tool, arguments);
+        (side, watcher.map(|watcher| watcher.ready_saying(says)))
+    }));
+    for (side, watcher) in &mut sides {
+        let started = watcher.as_ref().map(|watcher| watcher.start_for(side)).transpose()?;
+        if let Some(running) = started.flatten() {
+            side.push(running.first_line.as_secs_f64());
+        }
+    }
+    let how = format!(
+        "One run: from the start to the first that it shows, or why it shows nothing.{}",
+        bpfcc.note()
+    );
+    Ok(finished("The tools about memory of bpfcc-tools".to_owned(), how, "s", sides))
 }
 
 pub fn build(bench: &Bench<'_>) -> Result<Section> {
