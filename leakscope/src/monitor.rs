@@ -9,8 +9,10 @@ mod closer;
 mod finding;
 mod groups;
 mod history;
+mod moving;
 mod ranking;
 mod rejected;
+mod resting;
 mod shares;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -28,17 +30,16 @@ pub use groups::{Group, GroupTransition};
 pub use history::{CAPACITY as HISTORY_CAPACITY, Point};
 pub use tracked::Tracked;
 
+use self::closer::Looks;
 use self::groups::Groups;
 use self::ranking::{Place, Ranking};
 use self::rejected::Rejected;
+use self::resting::{Beat, Beats};
 use self::shares::Shares;
-use crate::leak::{Sample, State, Thresholds, TimeToOom};
+use crate::leak::{State, Thresholds, TimeToOom};
 use crate::process::{Directory, Host, Identity, Selector};
 use crate::source::{Batch, Event, ExitStatus, HostMemory, KernelSide, Lost, Reading, Source, SourceKind};
 use crate::units::{Moment, Pid, ProcKey};
-
-/// How many suspects are looked at closely at a time.
-const MAX_INSPECTED: usize = 64;
 
 /// How old the limits above a process may be that grows: to read them costs several files a cgroup, and the kernel sums
 /// up a whole tree for some of them. The host's memory is no younger.
@@ -111,6 +112,7 @@ pub struct Monitor<S, D> {
     inspected: BTreeSet<ProcKey>,
     groups: Groups,
     shares: Shares,
+    beats: Beats,
     /// How long anybody was.
     inspected_for: Duration,
     exits: VecDeque<(ProcKey, Option<ExitStatus>)>,
@@ -135,6 +137,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             inspected: BTreeSet::new(),
             groups: Groups::new(config.thresholds),
             shares: Shares::default(),
+            beats: Beats::new(config.thresholds),
             inspected_for: Duration::ZERO,
             config,
             exits: VecDeque::new(),
@@ -161,6 +164,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         }
         self.began.get_or_insert((at, wall, host));
         self.now = Some((at, wall, host));
+        self.beats.push(Beat { at, host_shmem: host.shmem });
         self.lost = lost;
         let mut tick = Tick {
             at,
@@ -198,9 +202,11 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         // Whoever ended in this batch holds nothing any more, whatever was read of it on the way.
         for reading in readings.into_iter().filter(|reading| !ended.contains(&reading.key)) {
             silent.remove(&reading.key);
-            if self.admit(reading.key, &mut tick) {
+            if self.processes.contains_key(&reading.key) {
                 tick.read.push(reading.key);
                 self.judge(reading.key, Some(reading), &mut tick);
+            } else {
+                self.admit(reading, &mut tick);
             }
         }
         for key in silent {
@@ -214,13 +220,11 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         Ok(tick)
     }
 
-    /// Whether the process is one to judge; makes room for it when it is new.
-    fn admit(&mut self, key: ProcKey, tick: &mut Tick) -> bool {
-        if self.processes.contains_key(&key) {
-            return true;
-        }
+    /// Makes room for a process that is new, and judges it, when it is one to judge.
+    fn admit(&mut self, reading: Reading, tick: &mut Tick) {
+        let key = reading.key;
         if self.config.leave_out == Some(key.pid) || self.rejected.holds(key, tick.at) {
-            return false;
+            return;
         }
         if let Some(&former) = self.by_pid.get(&key.pid)
             && former != key
@@ -228,21 +232,23 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             // The pid was used again and the exit went unseen.
             tick.ended.extend(self.forget(former));
         }
-        let mut tracked = Tracked::new(self.config.thresholds);
+        let mut identity = None;
         if !self.config.selector.is_empty() {
-            let Some(identity) = self.directory.identify(key) else { return false };
-            if !self.config.selector.matches(&identity) {
+            let Some(asked) = self.directory.identify(key) else { return };
+            if !self.config.selector.matches(&asked) {
                 self.rejected.insert(key, tick.at);
-                return false;
+                return;
             }
             self.rejected.remove(key);
-            tracked.identity = Some(identity);
+            identity = Some(asked);
         }
         self.by_pid.insert(key.pid, key);
+        let tracked = Tracked::new(reading, identity, &self.beats);
         self.ranking.add(Place::of(key, &tracked));
         self.processes.insert(key, Box::new(tracked));
         self.met += 1;
-        true
+        tick.read.push(key);
+        self.judge(key, None, tick);
     }
 
     fn forget(&mut self, key: ProcKey) -> Option<(ProcKey, Tracked)> {
@@ -265,38 +271,34 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         let Some(tracked) = self.processes.get_mut(&key) else { return };
         let place = Place::of(key, tracked);
         if let Some(reading) = reading {
-            let seen_at = tracked.seen_at(at);
+            let (footprint, seen_at) = (reading.memory.footprint(), tracked.seen_at());
             if self.groups.knows(key) {
-                self.groups.take(key, reading.memory.footprint());
+                self.groups.take(key, footprint);
             } else if !tracked.asked_for_service && at.since(seen_at) >= WORKER_AFTER {
                 tracked.asked_for_service = true;
-                tracked.identity = tracked.identity.take().or_else(|| self.directory.identify(key));
-                if let Some(identity) = &tracked.identity {
+                if let Some(identity) = tracked.identified(|| self.directory.identify(key)) {
                     let before = self.began.is_some_and(|(began, ..)| seen_at == began);
-                    self.groups.join(identity, reading.memory.footprint(), before);
+                    self.groups.join(identity, footprint, before);
                 }
             }
-            tracked.take(reading);
+            tracked.take(reading, &self.beats);
         }
-        let Some(memory) = tracked.memory() else { return };
-        if tracked.verdict.state.severity() > 0 || tracked.verdict.state == State::WarmingUp {
-            if tracked.identity.is_none() {
-                tracked.identity = self.directory.identify(key);
-            }
-            if tracked.rooms_read_at.is_none_or(|last| at.since(last) >= ROOMS_PERIOD) {
-                tracked.rooms_read_at = Some(at);
+        let state = tracked.verdict().state;
+        if state.severity() > 0 || state == State::WarmingUp {
+            let due = tracked.rooms_read_at().is_none_or(|last| at.since(last) >= ROOMS_PERIOD);
+            let identity = tracked.identified(|| self.directory.identify(key));
+            if due {
                 let host = limits_of(&host);
-                let identity = tracked.identity.as_ref();
                 let above = identity.and_then(|identity| self.directory.rooms(identity, &host, at));
-                tracked.rooms = above.unwrap_or_default();
-                tracked.rooms.push(host.room());
+                let mut rooms = above.unwrap_or_default();
+                rooms.push(host.room());
+                tracked.set_rooms(rooms, at);
             }
         }
-        let sample = Sample { at, memory, host_shmem: Some(host.shmem) };
-        let before = (tracked.verdict.state, tracked.verdict.confirmed);
-        tracked.observe(&sample);
+        let before = (tracked.verdict().state, tracked.verdict().confirmed);
+        tracked.observe(&self.beats);
         self.ranking.change(&place, Place::of(key, tracked));
-        let verdict = &tracked.verdict;
+        let verdict = tracked.verdict();
         if before != (verdict.state, verdict.confirmed) {
             tick.transitions.push(Transition {
                 key,
@@ -307,34 +309,16 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         }
         // Once it comes under suspicion it is looked at anew: its pid file and its title may be younger than it.
         let suspected = State::Suspect.severity();
-        let newly = before.0.severity() < suspected && verdict.state.severity() >= suspected;
-        if newly || verdict.state.severity() > 0 && tracked.identity.is_none() {
-            tracked.identity = self.directory.identify(key).or_else(|| tracked.identity.take());
+        let severity = verdict.state.severity();
+        let newly = before.0.severity() < suspected && severity >= suspected;
+        if (newly || severity > 0 && tracked.identity().is_none())
+            && let Some(identity) = self.directory.identify(key)
+        {
+            tracked.set_identity(identity);
         }
         if !tracked.is_settled() {
             self.unsettled.insert(key);
         }
-    }
-
-    /// Keeps the closer look on those who are worth it, whoever is looked at already first.
-    fn inspect_suspects(&mut self, at: Moment) -> anyhow::Result<()> {
-        let mut wanted = BTreeSet::new();
-        for key in self.inspected.iter().chain(self.unsettled.difference(&self.inspected)) {
-            let Some(tracked) = self.processes.get_mut(key) else { continue };
-            if tracked.looks.wanted(at, &tracked.verdict) {
-                if wanted.len() < MAX_INSPECTED {
-                    wanted.insert(*key);
-                } else {
-                    tracked.looks.refuse();
-                }
-            }
-        }
-        if wanted != self.inspected {
-            let list: Vec<ProcKey> = wanted.iter().copied().collect();
-            self.source.inspect(&list)?;
-            self.inspected = wanted;
-        }
-        Ok(())
     }
 
     /// Watches this process as well, when those that are watched were named one by one.
@@ -365,7 +349,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
     pub fn growing(&self) -> impl Iterator<Item = (ProcKey, &Tracked)> {
         // Whoever rests is not suspected of anything.
         let unsettled = self.unsettled.iter().filter_map(|key| Some((*key, &**self.processes.get(key)?)));
-        unsettled.filter(|(_, tracked)| tracked.verdict.state.severity() > 0)
+        unsettled.filter(|(_, tracked)| tracked.verdict().state.severity() > 0)
     }
 
     /// One of them.
@@ -375,11 +359,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
 
     /// Who a process is; read at most once, and `None` when it was gone before it could be read.
     pub fn identity(&mut self, key: ProcKey) -> Option<&Identity> {
-        let tracked = self.processes.get_mut(&key)?;
-        if tracked.identity.is_none() {
-            tracked.identity = self.directory.identify(key);
-        }
-        tracked.identity.as_ref()
+        self.processes.get_mut(&key)?.identified(|| self.directory.identify(key))
     }
 
     /// Reads anew who a process is: its user, its cgroup and its pid file may have changed since it was first looked at.
@@ -388,8 +368,8 @@ impl<S: Source, D: Directory> Monitor<S, D> {
         let Some(tracked) = self.processes.get_mut(&key) else { return };
         self.directory.refresh();
         let Some(now) = self.directory.identify(key) else { return };
-        if tracked.identity.as_ref().is_none_or(|before| before.runs_the_same(&now)) {
-            tracked.identity = Some(now);
+        if tracked.identity().is_none_or(|before| before.runs_the_same(&now)) {
+            tracked.set_identity(now);
         }
     }
 

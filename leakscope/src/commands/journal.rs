@@ -119,7 +119,7 @@ impl Journal {
     /// Notes what a step brought.
     pub fn note<S: Source, D: Directory>(&mut self, monitor: &mut Monitor<S, D>, tick: Tick) {
         for (key, tracked) in tick.ended {
-            let identity = tracked.identity.clone().or_else(|| monitor.directory().identify(key));
+            let identity = tracked.identity().cloned().or_else(|| monitor.directory().identify(key));
             self.close(key, &tracked, identity, true);
         }
         let at_s = monitor.elapsed().as_secs_f64();
@@ -130,7 +130,7 @@ impl Journal {
             let Some(tracked) = monitor.process(transition.key) else { continue };
             let changes = self.open.entry(transition.key).or_default();
             self.transitions +=
-                changes.add_within(self.transitions, (at_s, tick.wall), &tracked.verdict, oom);
+                changes.add_within(self.transitions, (at_s, tick.wall), tracked.verdict(), oom);
         }
         for group in tick.ended_groups {
             self.close_service(&group);
@@ -183,7 +183,7 @@ impl Journal {
             cmdline: identity.map(|identity| identity.cmdline),
         };
         let changes = Changes { kept, more };
-        self.done.series.push(name.report(&self.file, tracked.samples, &tracked.verdict, changes, ended));
+        self.done.series.push(name.report(&self.file, tracked.samples(), tracked.verdict(), changes, ended));
     }
 
     /// Closes the journal: what is still watched is reported as it stands.

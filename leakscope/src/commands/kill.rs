@@ -80,7 +80,7 @@ pub async fn judge<S: Source, D: Directory>(
             tick = monitor.step() => tick?,
         };
         let seconds = monitor.elapsed().as_secs_f64();
-        let verdict = monitor.process(key).map(|tracked| tracked.verdict.clone());
+        let verdict = monitor.process(key).map(|tracked| tracked.verdict().clone());
         let rate =
             |verdict: &Verdict| verdict.rate.map_or_else(String::new, |rate| format!(" at {}", rate.mean));
         match verdict {
@@ -114,7 +114,7 @@ pub async fn still<S: Source, D: Directory>(
     check: Check,
 ) -> anyhow::Result<Check> {
     monitor.step().await?;
-    Ok(match monitor.process(key).map(|tracked| &tracked.verdict) {
+    Ok(match monitor.process(key).map(|tracked| tracked.verdict()) {
         Some(verdict) if !verdict.confirmed => {
             let now = verdict.state.name();
             Check {

@@ -98,8 +98,8 @@ fn line<S: Source, D: Directory>(
         }
         let oom_eta = monitor.time_to_oom(key).map(|oom| oom.eta);
         let Some(tracked) = monitor.process(key) else { continue };
-        let (Some(identity), Some(memory)) = (&tracked.identity, tracked.memory()) else { continue };
-        let mut process = WatchProcess::new(identity, &tracked.verdict, &memory);
+        let Some(identity) = tracked.identity() else { continue };
+        let mut process = WatchProcess::new(identity, tracked.verdict(), &tracked.memory());
         process.page_faults_per_s = tracked.kernel().and(faults.rate(key));
         process.oom_eta = oom_eta;
         processes.push(process);

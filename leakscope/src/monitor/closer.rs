@@ -6,10 +6,17 @@
 //! at altogether, so that a healthy one that is suspected again and again costs less and less. A process that is thought
 //! to leak is looked at until it no longer is.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::Monitor;
 use crate::leak::{State, Verdict};
-use crate::units::Moment;
+use crate::process::Directory;
+use crate::source::Source;
+use crate::units::{Moment, ProcKey};
+
+/// How many suspects are looked at closely at a time.
+const MAX_INSPECTED: usize = 64;
 
 /// A page a second: below it the eight steps that a rhythm takes do not come within a suspicion's first seconds.
 const LEAST_RATE: f64 = 4096.0;
@@ -64,6 +71,30 @@ impl Looks {
             }
             _ => false,
         }
+    }
+}
+
+impl<S: Source, D: Directory> Monitor<S, D> {
+    /// Keeps the closer look on those who are worth it, whoever is looked at already first.
+    pub(super) fn inspect_suspects(&mut self, at: Moment) -> anyhow::Result<()> {
+        let mut wanted = BTreeSet::new();
+        for key in self.inspected.iter().chain(self.unsettled.difference(&self.inspected)) {
+            let looks = self.processes.get_mut(key).and_then(|tracked| tracked.looks());
+            let Some((looks, verdict)) = looks else { continue };
+            if looks.wanted(at, verdict) {
+                if wanted.len() < MAX_INSPECTED {
+                    wanted.insert(*key);
+                } else {
+                    looks.refuse();
+                }
+            }
+        }
+        if wanted != self.inspected {
+            let list: Vec<ProcKey> = wanted.iter().copied().collect();
+            self.source.inspect(&list)?;
+            self.inspected = wanted;
+        }
+        Ok(())
     }
 }
 

@@ -65,20 +65,20 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             at,
             wall,
             identity,
-            verdict: tracked.verdict.clone(),
-            memory: tracked.memory()?,
+            verdict: tracked.verdict().clone(),
+            memory: tracked.memory(),
             host,
             kernel: tracked.kernel(),
             explained: tracked.explained(page, counters_lag(page)),
             cadence: tracked.cadence(),
             oom: self.time_to_oom(key),
             pressure,
-            suspected_after: tracked.suspected_at.map(|at| at.since(began)),
-            confirmed_after: tracked.confirmed_at.map(|at| at.since(began)),
-            first: tracked.first,
-            steady: tracked.steady,
+            suspected_after: tracked.suspected_at().map(|at| at.since(began)),
+            confirmed_after: tracked.confirmed_at().map(|at| at.since(began)),
+            first: Some(tracked.first()),
+            steady: tracked.steady(),
             given_back: tracked.given_back(at),
-            history: tracked.history().copied().collect(),
+            history: tracked.history().collect(),
         })
     }
 
@@ -86,7 +86,9 @@ impl<S: Source, D: Directory> Monitor<S, D> {
     /// its rate.
     pub fn worst(&self, asked: impl Fn(ProcKey) -> bool) -> Option<ProcKey> {
         let growing = self.growing().filter(|(key, _)| asked(*key));
-        growing.max_by(|(_, one), (_, other)| one.verdict.cmp_by_concern(&other.verdict)).map(|(key, _)| key)
+        growing
+            .max_by(|(_, one), (_, other)| one.verdict().cmp_by_concern(other.verdict()))
+            .map(|(key, _)| key)
     }
 
     /// Everything that is watched, the fastest growing first and the largest first among those that do not grow.

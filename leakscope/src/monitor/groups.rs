@@ -239,7 +239,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
     /// The services none of whose workers is told alone, whatever is thought of them.
     pub fn services(&self) -> impl Iterator<Item = &Group> {
         let leaks_alone = |key: ProcKey| {
-            self.processes.get(&key).is_some_and(|tracked| tracked.verdict.state == State::Leaking)
+            self.processes.get(&key).is_some_and(|tracked| tracked.verdict().state == State::Leaking)
         };
         self.groups.iter().filter(move |group| !group.workers().any(leaks_alone))
     }

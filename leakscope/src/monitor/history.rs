@@ -74,10 +74,6 @@ impl History {
             self.spacing = Duration::ZERO;
             let surplus = (self.points.len() + 1).saturating_sub(QUIET_CAPACITY);
             self.points.drain(..surplus);
-            if self.points.is_empty() {
-                // Most processes never get a second one.
-                self.points.reserve_exact(1);
-            }
             self.points.push_back(point);
             return;
         }
@@ -99,6 +95,12 @@ impl History {
     /// All points, oldest first.
     pub fn points(&self) -> impl Iterator<Item = &Point> {
         self.points.iter()
+    }
+
+    /// Bytes that it holds on the heap.
+    #[cfg(test)]
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.points.capacity() * size_of::<Point>()
     }
 
     /// The newest point that is not later than `at`, or the oldest.

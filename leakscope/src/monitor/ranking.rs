@@ -42,8 +42,8 @@ impl Ord for Rate {
 impl Place {
     /// That of a process as it is judged now.
     pub(super) fn of(key: ProcKey, tracked: &Tracked) -> Self {
-        let rate = tracked.verdict.rate.map_or(0.0, |rate| rate.mean.0);
-        let footprint = tracked.memory().map_or(Bytes::ZERO, |memory| memory.footprint());
+        let rate = tracked.verdict().rate.map_or(0.0, |rate| rate.mean.0);
+        let footprint = tracked.memory().footprint();
         Self { rate: Reverse(Rate(rate)), footprint: Reverse(footprint), key }
     }
 }

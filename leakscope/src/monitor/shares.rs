@@ -17,7 +17,7 @@ impl Shares {
     pub(super) fn of<'a>(processes: impl Iterator<Item = &'a Tracked>) -> Self {
         let mut shares = HashMap::new();
         for (tracked, rate) in processes.filter_map(|tracked| Some((tracked, demanded(tracked)?))) {
-            for room in &tracked.rooms {
+            for room in tracked.rooms() {
                 // A path is copied for the first process below it only.
                 match shares.get_mut(&room.limit) {
                     Some(demand) => *demand = Demand::and(*demand, &rate),
@@ -31,9 +31,9 @@ impl Shares {
     /// When the first of the limits above a process would be reached; `None` while it does not grow, or before its limits
     /// were read.
     pub(super) fn time_to_oom(&self, tracked: &Tracked) -> Option<TimeToOom> {
-        let rate = tracked.verdict.rate.filter(|rate| rate.mean.0 > 0.0)?;
+        let rate = tracked.verdict().rate.filter(|rate| rate.mean.0 > 0.0)?;
         let counted = demanded(tracked).is_some();
-        let times = tracked.rooms.iter().filter_map(|room| {
+        let times = tracked.rooms().iter().filter_map(|room| {
             let demand = match self.0.get(&room.limit) {
                 Some(demand) if counted => *demand,
                 Some(others) => others.and(&rate),
@@ -48,6 +48,6 @@ impl Shares {
 /// What a process takes from those that share a limit with it: its growth, where that has lasted as long as a suspicion
 /// takes. A compiler that grows by a gigabyte a second for two seconds must not make days of a leak into minutes.
 fn demanded(tracked: &Tracked) -> Option<Rate> {
-    let goes_on = tracked.verdict.state.severity() >= State::Suspect.severity() && !tracked.is_settled();
-    tracked.verdict.rate.filter(|rate| goes_on && rate.mean.0 > 0.0)
+    let goes_on = tracked.verdict().state.severity() >= State::Suspect.severity() && !tracked.is_settled();
+    tracked.verdict().rate.filter(|rate| goes_on && rate.mean.0 > 0.0)
 }

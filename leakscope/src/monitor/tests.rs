@@ -140,7 +140,7 @@ async fn an_exec_makes_a_new_beginning_and_the_closer_look_ends() {
     let mut monitor = monitor(batches, config());
     play(&mut monitor).await;
     let tracked = monitor.process(leaker).unwrap();
-    assert_eq!(tracked.verdict.state, State::Learning);
+    assert_eq!(tracked.verdict().state, State::Learning);
     assert_eq!(tracked.history().count(), 1);
     assert_eq!(monitor.source.inspected.last(), Some(&Vec::new()));
 }
@@ -154,7 +154,7 @@ async fn a_pid_that_is_used_again_is_another_process_even_when_the_exit_went_uns
     let mut monitor = monitor(batches, config());
     play(&mut monitor).await;
     assert!(monitor.process(former).is_none());
-    assert_eq!(monitor.process(newcomer).unwrap().verdict.state, State::Learning);
+    assert_eq!(monitor.process(newcomer).unwrap().verdict().state, State::Learning);
     assert_eq!(monitor.processes().count(), 1);
 }
 
@@ -189,7 +189,7 @@ async fn what_is_read_of_a_process_on_its_way_out_is_no_part_of_its_past() {
     let [(key, tracked)] = &ended[..] else { panic!("it ended once") };
     assert_eq!((*key, monitor.processes().count()), (leaver, 0), "and is not met again");
     assert!(transitions.last().is_some_and(|last| last.confirmed), "{transitions:?}");
-    assert!(tracked.verdict.confirmed);
+    assert!(tracked.verdict().confirmed);
     assert_eq!(tracked.history().last().unwrap().memory, growing(leaver, 99).memory);
     let footprints: Vec<Bytes> = tracked.history().map(|point| point.memory.footprint()).collect();
     assert!(footprints.is_sorted(), "{footprints:?}");
@@ -259,11 +259,11 @@ async fn a_service_that_changed_its_user_is_known_by_it_and_another_program_is_n
     play(&mut monitor).await;
     let now = monitor.identity(service).unwrap().clone();
     let tracked = monitor.processes.get_mut(&service).unwrap();
-    tracked.identity = Some(Identity { uid: 0, ..now.clone() });
+    tracked.set_identity(Identity { uid: 0, ..now.clone() });
     monitor.identify_again(service);
     assert_eq!(monitor.identity(service), Some(&now));
     let former = Identity { image: Some(0x7fff_0000_0000), uid: 0, ..now };
-    monitor.processes.get_mut(&service).unwrap().identity = Some(former.clone());
+    monitor.processes.get_mut(&service).unwrap().set_identity(former.clone());
     monitor.identify_again(service);
     assert_eq!(monitor.identity(service), Some(&former), "an exec came between");
 }
@@ -357,6 +357,6 @@ async fn a_process_that_is_gone_before_it_is_identified_is_no_finding() {
     let batches = (0..60).map(|tick| batch(tick, vec![growing(key(9001, 1), tick)], Vec::new())).collect();
     let mut monitor = monitor(batches, config());
     play(&mut monitor).await;
-    assert!(monitor.process(key(9001, 1)).unwrap().verdict.state.severity() > 0);
+    assert!(monitor.process(key(9001, 1)).unwrap().verdict().state.severity() > 0);
     assert!(monitor.finding(key(9001, 1)).is_none());
 }

@@ -169,7 +169,7 @@ fn listen(
         let at = monitor.elapsed().as_secs_f64();
         for (key, tracked) in monitor.processes() {
             let said = said.entry(key).or_default();
-            said.hear(at, &tracked.verdict, confirm, rates.get(&key).copied());
+            said.hear(at, tracked.verdict(), confirm, rates.get(&key).copied());
         }
         for change in tick.transitions.iter().filter(|_| confirm == LONG) {
             said.entry(change.key).or_default().changes.push((at, change.to, change.confirmed));

@@ -142,7 +142,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
                 self.host_available.push(tick.wall, host.available);
             }
             let monitor = &*self.monitor;
-            self.beside.note(tick.wall, |key| Some(monitor.process(key)?.memory()?.footprint()));
+            self.beside.note(tick.wall, |key| Some(monitor.process(key)?.memory().footprint()));
         }
         self.note(&tick);
         self.warn_of_near_limits(tick.wall);
@@ -220,7 +220,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         let suspects: Vec<ProcKey> = self
             .monitor
             .growing()
-            .filter(|(_, tracked)| tracked.verdict.state.severity() >= State::Suspect.severity())
+            .filter(|(_, tracked)| tracked.verdict().state.severity() >= State::Suspect.severity())
             .map(|(key, _)| key)
             .filter(|key| self.options.is_about(*key) && !self.warned.contains(key))
             .collect();
@@ -257,7 +257,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         let mut keys: Vec<ProcKey> = self
             .monitor
             .growing()
-            .filter(|(_, tracked)| tracked.verdict.confirmed)
+            .filter(|(_, tracked)| tracked.verdict().confirmed)
             .map(|(key, _)| key)
             .filter(|key| self.options.is_about(*key) && !self.dealt_with.contains(key))
             .collect();
@@ -316,7 +316,7 @@ impl<'a, S: Source, D: Directory> Chase<'a, S, D> {
         }
         for key in keys {
             let grows = self.options.is_about(key)
-                && self.monitor.process(key).is_some_and(|tracked| tracked.verdict.state.severity() > 0);
+                && self.monitor.process(key).is_some_and(|tracked| tracked.verdict().state.severity() > 0);
             let known = findings.iter().any(|finding| finding.key == key);
             let shown = grows || cleared.len() < CLEARED_SHOWN || lookalikes.contains(&key);
             if known || !self.options.is_about(key) || !shown {

@@ -106,7 +106,7 @@ impl<S: Source, D: Directory> Chase<'_, S, D> {
                 "it became another program, which is not the one that leaked".to_owned(),
             ));
         }
-        match self.monitor.process(key).map(|tracked| &tracked.verdict) {
+        match self.monitor.process(key).map(|tracked| tracked.verdict()) {
             Some(verdict) if !verdict.confirmed => {
                 let now = verdict.state.name();
                 Err(("verdict", format!("the leak was confirmed and no longer is: now {now}")))

@@ -31,7 +31,7 @@ async fn a_service_whose_worker_is_told_alone_is_not_told_beside_it() {
     let mut monitor = monitor(Workers::for_seconds(350));
     while monitor.step().await.unwrap().is_some() {}
     assert_eq!(monitor.groups().count(), 1);
-    monitor.processes.get_mut(&worker(3)).unwrap().verdict.state = State::Leaking;
+    monitor.processes.get_mut(&worker(3)).unwrap().say(State::Leaking);
     assert_eq!((monitor.groups().count(), monitor.services().count()), (0, 0));
     let number = monitor.groups.iter().next().unwrap().number;
     assert!(monitor.group(number).is_some(), "whatever its workers are told");
