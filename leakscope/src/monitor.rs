@@ -243,7 +243,7 @@ impl<S: Source, D: Directory> Monitor<S, D> {
             identity = Some(asked);
         }
         self.by_pid.insert(key.pid, key);
-        let tracked = Tracked::new(reading, identity, &self.beats);
+        let tracked = Tracked::new(reading, identity, &mut self.beats);
         self.ranking.add(Place::of(key, &tracked));
         self.processes.insert(key, Box::new(tracked));
         self.met += 1;

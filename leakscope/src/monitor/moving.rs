@@ -1,16 +1,11 @@
 //! A process that was read more than once: all that a growth may need.
 
-use std::collections::VecDeque;
-
 use super::Looks;
 use super::history::{History, Point, Populated};
 use super::resting::{Beat, Beats, Resting};
-use crate::leak::{Cadence, Detector, FaultStep, Room, State, Verdict, cadence};
-use crate::source::Reading;
+use crate::leak::{Detector, Memory, Room, State, Verdict};
+use crate::source::{KernelCounts, Reading};
 use crate::units::{Bytes, Moment};
-
-/// Page faults kept for the cadence.
-const FAULTS_KEPT: usize = 256;
 
 /// A process that was read more than once, and what is thought of it.
 #[derive(Clone, Debug)]
@@ -35,10 +30,9 @@ pub(super) struct Moving {
     /// The footprint of the sample before.
     before: Bytes,
     detector: Detector,
-    /// The newest.
-    reading: Reading,
-    /// The newest page faults, while it is inspected.
-    faults: VecDeque<FaultStep>,
+    /// What it held when it was last read, and what was counted of it.
+    pub(super) memory: Memory,
+    pub(super) kernel: Option<KernelCounts>,
     pub(super) history: History,
     /// When it was, and is, looked at closely.
     pub(super) looks: Looks,
@@ -47,8 +41,7 @@ pub(super) struct Moving {
 impl Moving {
     /// A process that rested until now: it lives through that again.
     pub(super) fn after(resting: &Resting, beats: &Beats) -> Self {
-        let mut reading = resting.reading().clone();
-        let footprint = reading.memory.footprint();
+        let footprint = resting.memory().footprint();
         let mut moving = Self {
             verdict: Verdict::learning(),
             rooms: Vec::new(),
@@ -62,8 +55,8 @@ impl Moving {
             given_back: Bytes::ZERO,
             before: footprint,
             detector: Detector::new(beats.thresholds),
-            faults: reading.faults.drain(..).collect(),
-            reading,
+            memory: resting.memory(),
+            kernel: resting.kernel(),
             history: History::default(),
             looks: Looks::default(),
         };
@@ -73,29 +66,17 @@ impl Moving {
         moving
     }
 
-    pub(super) fn take(&mut self, mut reading: Reading) {
-        self.faults.extend(reading.faults.drain(..));
-        let surplus = self.faults.len().saturating_sub(FAULTS_KEPT);
-        self.faults.drain(..surplus);
+    pub(super) fn take(&mut self, reading: &Reading) {
         self.samples += 1;
+        self.memory = reading.memory;
         // Calls are counted while it is looked at closely; what they came to stays true after.
-        if let Some(now) = &mut reading.kernel
-            && now.syscalls.is_none()
-        {
-            now.syscalls = self.reading.kernel.and_then(|before| before.syscalls);
-        }
-        self.reading = reading;
-    }
-
-    /// The rhythm of its growth, or why there is none.
-    pub(super) fn cadence(&self) -> Result<Cadence, &'static str> {
-        let steps: Vec<FaultStep> = self.faults.iter().copied().collect();
-        cadence(&steps, self.verdict.rate.as_ref())
+        let syscalls = self.kernel.and_then(|before| before.syscalls);
+        self.kernel = reading.kernel.map(|now| KernelCounts { syscalls: now.syscalls.or(syscalls), ..now });
     }
 
     /// Judges it by what was last read.
     pub(super) fn observe(&mut self, beat: Beat) {
-        let sample = beat.sample(self.reading.memory);
+        let sample = beat.sample(self.memory);
         self.verdict = self.detector.observe(&sample);
         let severity = self.verdict.state.severity();
         if severity >= State::Suspect.severity() {
@@ -116,7 +97,7 @@ impl Moving {
         let point = Point {
             at: sample.at,
             memory: sample.memory,
-            populated: self.reading.kernel.map(Populated::from),
+            populated: self.kernel.map(Populated::from),
             given_back: self.given_back,
         };
         self.history.push(point, severity > 0 || self.verdict.state == State::WarmingUp);
@@ -126,11 +107,7 @@ impl Moving {
         self.detector.is_settled()
     }
 
-    pub(super) const fn reading(&self) -> &Reading {
-        &self.reading
-    }
-
-    /// Bytes that it has on the heap, without its reading's and its limits'.
+    /// Bytes that it has on the heap, without its limits'.
     #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
         self.detector.heap_bytes() + self.history.heap_bytes()

@@ -4,12 +4,12 @@
 //! and thrown away. Start reading at [`Resting::observe`].
 
 use std::collections::VecDeque;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use super::Point;
 use super::history::Populated;
 use crate::leak::{Detector, Memory, Sample, State, Thresholds, Verdict};
-use crate::source::Reading;
+use crate::source::{KernelCounts, Reading};
 use crate::units::{Bytes, Moment};
 
 /// Batches that are remembered: 16 s of a live source's. Whether shared memory grew together with the host's is asked of
@@ -38,12 +38,14 @@ pub(super) struct Beats {
     /// Oldest first.
     kept: VecDeque<Beat>,
     now: Beat,
+    /// What is counted of a process that did nothing since the kernel side was attached: the same of most.
+    nothing: Option<Arc<KernelCounts>>,
 }
 
 impl Beats {
     pub(super) fn new(thresholds: Thresholds) -> Self {
         let now = Beat { at: Moment::default(), host_shmem: Bytes::ZERO };
-        Self { thresholds, kept: VecDeque::with_capacity(BEATS_KEPT), now }
+        Self { thresholds, kept: VecDeque::with_capacity(BEATS_KEPT), now, nothing: None }
     }
 
     /// The next batch has come.
@@ -58,6 +60,18 @@ impl Beats {
     /// The newest batch.
     pub(super) const fn now(&self) -> Beat {
         self.now
+    }
+
+    /// Counts to keep of one that rests: shared where they say that it did nothing.
+    fn shared(&mut self, counts: KernelCounts) -> Arc<KernelCounts> {
+        if let Some(nothing) = self.nothing.as_ref().filter(|nothing| ***nothing == counts) {
+            return Arc::clone(nothing);
+        }
+        let counts = Arc::new(counts);
+        if counts.first_touch_faults == 0 {
+            self.nothing = Some(Arc::clone(&counts));
+        }
+        counts
     }
 
     /// The batches from one to another, both of them included; where the first is no longer remembered, only these two.
@@ -76,7 +90,8 @@ static THOUGHTS: LazyLock<[Verdict; 2]> =
 /// A process that has not changed since it was first read.
 #[derive(Clone, Debug)]
 pub(super) struct Resting {
-    reading: Reading,
+    memory: Memory,
+    kernel: Option<Arc<KernelCounts>>,
     first: Beat,
     /// The last batch that it was judged in: once silence changes nothing any more, it is not.
     last: Beat,
@@ -85,17 +100,19 @@ pub(super) struct Resting {
 }
 
 impl Resting {
-    /// A process that is read for the first time.
-    pub(super) fn new(reading: Reading, now: Beat) -> Self {
-        Self { reading, first: now, last: now, verdict: &THOUGHTS[0], settled: false }
+    /// A process that is read for the first time. The reading's page faults are not kept.
+    pub(super) fn new(reading: &Reading, beats: &mut Beats) -> Self {
+        let kernel = reading.kernel.map(|counts| beats.shared(counts));
+        let (memory, now) = (reading.memory, beats.now());
+        Self { memory, kernel, first: now, last: now, verdict: &THOUGHTS[0], settled: false }
     }
 
     /// Judges it by its silence until now. `false` when more is to be said of it than one that rests can tell: it must be
     /// made to move.
     pub(super) fn observe(&mut self, beats: &Beats) -> bool {
         let mut detector = Detector::new(beats.thresholds);
-        detector.observe(&self.first.sample(self.reading.memory));
-        let verdict = detector.observe(&beats.now().sample(self.reading.memory));
+        detector.observe(&self.first.sample(self.memory));
+        let verdict = detector.observe(&beats.now().sample(self.memory));
         let Some(thought) = THOUGHTS.iter().find(|thought| **thought == verdict) else { return false };
         self.verdict = thought;
         self.settled = detector.is_settled();
@@ -116,8 +133,19 @@ impl Resting {
         self.settled
     }
 
-    pub(super) const fn reading(&self) -> &Reading {
-        &self.reading
+    pub(super) const fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    pub(super) fn kernel(&self) -> Option<KernelCounts> {
+        self.kernel.as_deref().copied()
+    }
+
+    /// Bytes on the heap that are its own.
+    #[cfg(test)]
+    pub(super) fn heap_bytes(&self) -> usize {
+        let own = self.kernel.as_ref().filter(|counts| counts.first_touch_faults > 0);
+        own.map_or(0, |_| size_of::<KernelCounts>())
     }
 
     pub(super) const fn seen_at(&self) -> Moment {
@@ -126,7 +154,7 @@ impl Resting {
 
     /// What it holds, once it is thought steady.
     pub(super) fn steady(&self) -> Option<Bytes> {
-        (self.verdict.state == State::Steady).then(|| self.reading.memory.footprint())
+        (self.verdict.state == State::Steady).then(|| self.memory.footprint())
     }
 
     /// Both ends of its past.
@@ -134,8 +162,8 @@ impl Resting {
         let end = Some(self.last.at).filter(|last| *last > self.first.at);
         std::iter::once(self.first.at).chain(end).map(|at| Point {
             at,
-            memory: self.reading.memory,
-            populated: self.reading.kernel.map(Populated::from),
+            memory: self.memory,
+            populated: self.kernel().map(Populated::from),
             given_back: Bytes::ZERO,
         })
     }

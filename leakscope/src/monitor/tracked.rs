@@ -4,13 +4,18 @@
 //! moments ([`Resting`]). Whoever is read again *moves*, and gets a detector, a past, and all else that growth needs
 //! ([`Moving`]). It gets them by living through its rest once more, so nobody can tell which of the two it was.
 
+use std::collections::VecDeque;
+
 use super::moving::Moving;
 use super::resting::{Beats, Resting};
 use super::{Looks, Point};
-use crate::leak::{Cadence, Memory, Room, Verdict, cadence};
+use crate::leak::{Cadence, FaultStep, Memory, Room, Verdict, cadence};
 use crate::process::Identity;
 use crate::source::{KernelCounts, Reading};
 use crate::units::{Bytes, Moment};
+
+/// Page faults kept for the cadence.
+const FAULTS_KEPT: usize = 256;
 
 /// One process: who it is, what was last read, and what is thought of it.
 #[derive(Clone, Debug)]
@@ -18,11 +23,12 @@ pub struct Tracked {
     /// Boxed: few are ever asked for.
     identity: Option<Box<Identity>>,
     course: Course,
+    /// The newest page faults, while it is inspected.
+    faults: VecDeque<FaultStep>,
     /// Whether it was looked whose worker it is.
     pub(super) asked_for_service: bool,
 }
 
-#[expect(clippy::large_enum_variant, reason = "almost all rest, and would pay for a box of their own")]
 #[derive(Clone, Debug)]
 enum Course {
     Resting(Resting),
@@ -31,17 +37,21 @@ enum Course {
 
 impl Tracked {
     /// A process that is read for the first time, and is to be observed now.
-    pub(super) fn new(reading: Reading, identity: Option<Identity>, beats: &Beats) -> Self {
+    pub(super) fn new(reading: Reading, identity: Option<Identity>, beats: &mut Beats) -> Self {
         Self {
             identity: identity.map(Box::new),
-            course: Course::Resting(Resting::new(reading, beats.now())),
+            course: Course::Resting(Resting::new(&reading, beats)),
+            faults: reading.faults.into(),
             asked_for_service: false,
         }
     }
 
     /// Takes what was read of it again.
     pub(super) fn take(&mut self, reading: Reading, beats: &Beats) {
-        self.move_on(beats, |moving| moving.take(reading));
+        self.move_on(beats, |moving| moving.take(&reading));
+        self.faults.extend(reading.faults);
+        let surplus = self.faults.len().saturating_sub(FAULTS_KEPT);
+        self.faults.drain(..surplus);
     }
 
     /// Judges it by what was last read: unchanged memory is an observation too.
@@ -120,22 +130,20 @@ impl Tracked {
         self.moving().map_or(1, |moving| moving.samples)
     }
 
-    /// The newest reading.
-    pub fn reading(&self) -> &Reading {
-        match &self.course {
-            Course::Resting(resting) => resting.reading(),
-            Course::Moving(moving) => moving.reading(),
-        }
-    }
-
     /// What it held when it was last read.
     pub fn memory(&self) -> Memory {
-        self.reading().memory
+        match &self.course {
+            Course::Resting(resting) => resting.memory(),
+            Course::Moving(moving) => moving.memory,
+        }
     }
 
     /// What the kernel side has counted.
     pub fn kernel(&self) -> Option<KernelCounts> {
-        self.reading().kernel
+        match &self.course {
+            Course::Resting(resting) => resting.kernel(),
+            Course::Moving(moving) => moving.kernel,
+        }
     }
 
     /// Its footprint when it was first read.
@@ -201,7 +209,8 @@ impl Tracked {
     /// # Errors
     /// Says why there is none.
     pub fn cadence(&self) -> Result<Cadence, &'static str> {
-        self.moving().map_or_else(|| cadence(&[], None), Moving::cadence)
+        let steps: Vec<FaultStep> = self.faults.iter().copied().collect();
+        cadence(&steps, self.verdict().rate.as_ref())
     }
 
     /// All that it gave back within the verdict's window of clean growth at `now`; zero is a measurement.
@@ -233,14 +242,11 @@ impl Tracked {
     #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
         let identity = self.identity.as_ref().map_or(0, |_| size_of::<Identity>());
-        let faults = |reading: &Reading| size_of_val(&*reading.faults);
-        identity
-            + match &self.course {
-                Course::Resting(resting) => faults(resting.reading()),
-                Course::Moving(moving) => {
-                    size_of::<Moving>() + faults(moving.reading()) + moving.heap_bytes()
-                }
-            }
+        let course = match &self.course {
+            Course::Resting(resting) => resting.heap_bytes(),
+            Course::Moving(moving) => size_of::<Moving>() + moving.heap_bytes(),
+        };
+        identity + course + self.faults.capacity() * size_of::<FaultStep>()
     }
 }
 
