@@ -20,7 +20,7 @@ const LAST: usize = 40;
 pub struct Losses {
     /// Batches in which what was told lay between what was counted before and after.
     pub batches: usize,
-    /// What was told, and counted, in the last of them: the same.
+    /// What was told in the last of them.
     pub lost: u64,
 }
 
@@ -53,12 +53,12 @@ impl Cramped {
         Ok(self.tallies.get(&0, 0)?.iter().map(|cpu| cpu[..6].iter().sum::<u64>()).sum())
     }
 
-    /// Takes a batch and compares. The losses where told and counted were the same, `None` where the host did not stand
-    /// still in between.
+    /// Takes a batch and compares. The losses that were told, and whether as many were counted before and after: the host
+    /// need not stand still in between.
     ///
     /// # Errors
     /// When fewer or more are told than were counted.
-    pub async fn compare(&mut self) -> Result<Option<u64>> {
+    pub async fn compare(&mut self) -> Result<(u64, bool)> {
         let before = self.counted()?;
         self.watch.next(&mut self.source).await?;
         let lost = self.watch.batch.as_ref().context("a batch")?.lost.total();
@@ -66,7 +66,7 @@ impl Cramped {
         ensure!(before <= lost && lost <= after, "{lost} losses were told, {before} to {after} counted");
         // What is remembered of processes that have gone is no part of the source.
         self.watch = Watch { batch: self.watch.batch.take(), ..Watch::default() };
-        Ok((before == after).then_some(lost))
+        Ok((lost, before == after))
     }
 
     /// Compares until a moment of rest, in which something had been lost.
@@ -75,7 +75,7 @@ impl Cramped {
     /// As [`Self::compare`], when there was no such moment, or nothing was lost.
     pub async fn settle(&mut self) -> Result<Losses> {
         for batches in 1..=LAST {
-            if let Some(lost) = self.compare().await? {
+            if let (lost, true) = self.compare().await? {
                 ensure!(lost > 0, "nothing was lost where there was no room");
                 return Ok(Losses { batches, lost });
             }
@@ -117,20 +117,20 @@ impl Beside {
             move || {
                 runtime.block_on(async {
                     let mut cramped = Cramped::open()?;
-                    let mut batches = 0;
+                    let mut losses = Losses::default();
                     while !enough.load(Ordering::Relaxed) {
-                        cramped.compare().await?;
-                        batches += 1;
+                        losses.lost = cramped.compare().await?.0;
+                        losses.batches += 1;
                     }
-                    let last = cramped.settle().await?;
-                    Ok(Losses { batches: batches + last.batches, ..last })
+                    ensure!(losses.lost > 0, "nothing was lost where there was no room");
+                    Ok(losses)
                 })
             }
         });
         Ok(Self { enough, thread })
     }
 
-    /// Lets it come to its end, which takes a second or more: nothing should be going on any more.
+    /// Lets it come to its end.
     ///
     /// # Errors
     /// What it found wrong.

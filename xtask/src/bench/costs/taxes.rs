@@ -58,13 +58,16 @@ pub fn fault_storm(bench: &Bench<'_>) -> Result<Section> {
     let bpfcc = Bpfcc::find(&bench.workspace);
     const COUNT: &str = "tracepoint:exceptions:page_fault_user { @[pid] = count(); }";
     const NOTHING: &str = "tracepoint:exceptions:page_fault_user { }";
+    // Ready with its first table: what it says before that is said before it is attached.
+    let (side, argdist) =
+        bpfcc.beside("argdist", &["-i", "1", "-C", "t:exceptions:page_fault_user():u32:$PID"]);
     let mut sides = vec![
         (Side::of("nobody watches"), None),
         (Side::of("nobody watches, again"), None),
         (Side::of("leakscope watches"), Some(bench.watch())),
         beside("bpftrace", Package::Bpftrace, &["-B", "line", "-e", COUNT]),
         beside("bpftrace", Package::Bpftrace, &["-B", "line", "-e", NOTHING]),
-        bpfcc.beside("argdist", &["-i", "1", "-C", "t:exceptions:page_fault_user():u32:$PID"]),
+        (side, argdist.map(|argdist| argdist.ready_saying("["))),
     ];
     take_turns(&mut sides, bench.runs.max(LEAST_RUNS), EACH_TURN, || bench.load.figure("faults", PAGES))?;
     let mut section = finished(

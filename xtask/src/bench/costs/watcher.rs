@@ -271,7 +271,7 @@ mod tests {
     fn a_peer_that_ends_says_why_in_its_row_and_is_no_error() {
         let words =
             ["-c", "echo header; echo 'Traceback: x' >&2; echo 'Exception: no | kprobes' >&2; exit 1"];
-        let failing = Watcher::new(Path::new("/bin/sh"), &words);
+        let failing = Watcher::new(Path::new("/bin/sh"), &words).ready_saying("attached");
         assert!(failing.start().is_err());
         let mut side = Side::of("peer");
         assert!(failing.of_a_peer().start_for(&mut side).unwrap().is_none());
