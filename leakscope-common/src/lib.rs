@@ -72,8 +72,6 @@ impl Process {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RssKind {
-    /// Events.
-    pub events: u64,
     /// The last value, in pages; [`RssKind::NO_VALUE`] before the first.
     pub pages: i64,
     /// Pages by which the value rose from event to event.
@@ -86,7 +84,7 @@ impl RssKind {
     /// `pages` before the first event.
     pub const NO_VALUE: i64 = -1;
     /// Before the first event.
-    pub const UNSEEN: Self = Self { events: 0, pages: Self::NO_VALUE, grown: 0, shrunk: 0 };
+    pub const UNSEEN: Self = Self { pages: Self::NO_VALUE, grown: 0, shrunk: 0 };
 }
 
 /// What [`Record::kind`] can be.
@@ -236,6 +234,9 @@ pub struct Offsets {
     pub exit_group_dead: u32,
     /// Not an offset: the page's size is 2 to the power of this.
     pub page_shift: u32,
+    /// Not an offset: whether the BTF programs read what the verifier knows the type of by plain loads; 0: by checked
+    /// copies, for a kernel that refuses those.
+    pub typed_loads: u32,
 }
 
 impl Offsets {
@@ -259,6 +260,7 @@ impl Offsets {
         mm_brk: Self::ABSENT,
         exit_group_dead: Self::ABSENT,
         page_shift: 12,
+        typed_loads: 0,
     };
 }
 
@@ -327,12 +329,12 @@ impl Tally {
 
 // Padding would be uninitialised bytes that cross to user space (and that the verifier refuses on the way).
 const _: () = {
-    assert!(size_of::<RssKind>() == 32);
+    assert!(size_of::<RssKind>() == 24);
     assert!(size_of::<Process>() == 48 + RSS_KINDS * size_of::<RssKind>());
     assert!(size_of::<Record>() == 24);
     assert!(size_of::<Control>() == 8);
     assert!(size_of::<Suspect>() == 2 * 16 + 4 * 16 + 24 + FAULTS_MAX * 16);
-    assert!(size_of::<Offsets>() == 16 * 4);
+    assert!(size_of::<Offsets>() == 17 * 4);
     assert!(size_of::<Tallies>() == Tallies::PLACES * 8);
     assert!(FAULTS_MAX.is_power_of_two());
     assert!(Tallies::PLACES.is_power_of_two() && Tally::COUNT as usize <= Tallies::PLACES);

@@ -18,15 +18,15 @@ const SIGNAL_GROUP_EXIT: u32 = 4;
 #[inline(always)]
 pub fn try_fork_btf(ctx: &BtfTracePointContext) -> Result<(), Tally> {
     let child = ctx.arg::<*const u8>(1) as Address;
-    let pid: u32 = task::read(child, offset!(task_pid))?;
-    let tgid: u32 = task::read(child, offset!(task_tgid))?;
-    let mm: Address = task::read(child, offset!(task_mm))?;
+    let pid: u32 = task::load(child, offset!(task_pid))?;
+    let tgid: u32 = task::load(child, offset!(task_tgid))?;
+    let mm: Address = task::load(child, offset!(task_mm))?;
     // A thread counts for its process, and a thread of the kernel has no memory of its own.
     if pid != tgid || mm == 0 {
         return Ok(());
     }
     let parent_mm: Address = task::read(task::current(), offset!(task_mm))?;
-    let mut new = Process::new(task::read(child, offset!(task_start_boottime))?);
+    let mut new = Process::new(task::load(child, offset!(task_start_boottime))?);
     new.shares_mm = u64::from(mm == parent_mm);
     // BPF_ANY: whatever is there is a leftover of a process that had this pid before.
     PROCESSES.insert(tgid, new, u64::from(BPF_ANY)).map_err(|_| Tally::ProcessesFull)?;
@@ -83,19 +83,19 @@ pub fn try_exec(ctx: &impl EbpfContext) -> Result<(), Tally> {
 #[inline(always)]
 pub fn try_exit_btf(ctx: &BtfTracePointContext) -> Result<(), Tally> {
     let task = ctx.arg::<*const u8>(0) as Address;
-    let signal: Address = task::read(task, offset!(task_signal))?;
-    let live: i32 = task::read(signal, offset!(signal_live))?;
+    let signal: Address = task::load(task, offset!(task_signal))?;
+    let live: i32 = task::load(signal, offset!(signal_live))?;
     if live > 0 {
         return Ok(());
     }
-    let flags: u32 = task::read(signal, offset!(signal_flags))?;
-    let leader: Address = task::read(task, offset!(task_group_leader))?;
+    let flags: u32 = task::load(signal, offset!(signal_flags))?;
+    let leader: Address = task::load(task, offset!(task_group_leader))?;
     let code: u32 = if flags & SIGNAL_GROUP_EXIT != 0 {
-        task::read(signal, offset!(signal_group_exit_code))?
+        task::load(signal, offset!(signal_group_exit_code))?
     } else {
-        task::read(leader, offset!(task_exit_code))?
+        task::load(leader, offset!(task_exit_code))?
     };
-    let start_boottime = task::read(leader, offset!(task_start_boottime))?;
+    let start_boottime = task::load(leader, offset!(task_start_boottime))?;
     let tgid = task::current_tgid();
     aya_log_ebpf::debug!(ctx, "pid {} exits with code {}", tgid, code);
     gone(Record { kind: record::EXITED, tgid, start_boottime, detail: code, flags: record::HAS_CODE })

@@ -7,7 +7,7 @@ use core::arch::asm;
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
 use leakscope_common::{
     CALLS_MAX, Control, Offsets, PROCESSES_DEFAULT, Process, RING_BYTES, Record, SUSPECTS_MAX, Suspect,
     Tallies, Tally, record,
@@ -23,9 +23,9 @@ pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(PROCESSE
 #[map]
 static RECORDS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
-/// One element, written by user space.
-#[map]
-static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+/// Written by user space, as the only element of the map `.bss`: nothing else may be in there.
+#[unsafe(no_mangle)]
+static mut CONTROL: Control = Control { epoch: 0, suspects: 0 };
 
 /// One element for each CPU.
 #[map]
@@ -97,11 +97,8 @@ pub fn add(counter: *mut u64, amount: u64) {
 /// What user space says now.
 #[inline(always)]
 pub fn control() -> Control {
-    match CONTROL.get(0) {
-        // SAFETY: a reference into the map; volatile because user space writes it.
-        Some(control) => unsafe { core::ptr::read_volatile(control) },
-        None => Control { epoch: 0, suspects: 0 },
-    }
+    // SAFETY: a valid, initialised static; volatile because user space writes it.
+    unsafe { core::ptr::read_volatile(&raw const CONTROL) }
 }
 
 /// Says that this process changed, once in an epoch. A full ring leaves the epoch as it was: the next event tries again.

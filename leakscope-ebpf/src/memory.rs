@@ -22,32 +22,42 @@ const _: () = assert!(KINDS as usize == RSS_KINDS);
 #[inline(always)]
 pub fn try_rss_stat_btf(ctx: &BtfTracePointContext) -> Result<(), Tally> {
     let mm = ctx.arg::<*const u8>(0) as Address;
-    let member = ctx.arg::<i32>(1);
-    let current_mm: Address = task::read(task::current(), offset!(task_mm))?;
-    let tgid = task::current_tgid();
-    let own = if mm == current_mm {
-        let process = PROCESSES.get_ptr_mut(tgid).ok_or(Tally::NotYetKnown)?;
-        if borrows(process) { None } else { Some((tgid, process)) }
-    } else {
-        None
-    };
-    let (tgid, process) = match own {
-        Some(own) => own,
-        // Reclaim, khugepaged, ptrace and process_madvise change what is not theirs, and so does a vfork child.
-        None => {
-            let owner = owner(mm)?;
-            if owner == 0 {
-                // A dying address space has no owner left: its process' exit was reported.
-                return Ok(());
-            }
-            let tgid: u32 = task::read(owner, offset!(task_tgid))?;
-            (tgid, PROCESSES.get_ptr_mut(tgid).ok_or(Tally::NotYetKnown)?)
-        }
-    };
-    let kind = kind_of(member)?;
-    let pages: i64 = task::read(mm, offset!(mm_rss) + kind * offset!(mm_rss_stride))?;
-    note(process, kind, pages);
+    let Some(tgid) = payer(mm)? else { return Ok(()) };
+    let process = PROCESSES.get_ptr_mut(tgid).ok_or(Tally::NotYetKnown)?;
+    let kind = kind_of(ctx.arg::<i32>(1))?;
+    note(process, kind, pages(mm, kind)?);
     mark_changed(tgid, process)
+}
+
+/// The process that an address space belongs to, whoever changes it: reclaim, khugepaged, ptrace and process_madvise
+/// change what is not theirs, and so does a vfork child. `None` for one that is nobody's yet, or no longer: of a fork
+/// under way, whose task still has the tgid of its parent, of an exec under way, and of a process whose exit was reported.
+#[inline(always)]
+fn payer(mm: Address) -> Result<Option<u32>, Tally> {
+    if offset!(mm_owner) == Offsets::ABSENT {
+        let current_mm: Address = task::read(task::current(), offset!(task_mm))?;
+        return if current_mm == mm { Ok(Some(task::current_tgid())) } else { Err(Tally::RemoteUnknown) };
+    }
+    let owner: Address = task::load(mm, offset!(mm_owner))?;
+    if owner == 0 {
+        return Ok(None);
+    }
+    let owners: Address = task::load(owner, offset!(task_mm))?;
+    if owners != mm {
+        return Ok(None);
+    }
+    task::load(owner, offset!(task_tgid)).map(Some)
+}
+
+/// A counter of `mm_struct.rss_stat`. One branch for each kind: the verifier takes constants only.
+#[inline(always)]
+fn pages(mm: Address, kind: u32) -> Result<i64, Tally> {
+    match kind {
+        1 => task::load(mm, offset!(mm_rss) + offset!(mm_rss_stride)),
+        0 => task::load(mm, offset!(mm_rss)),
+        2 => task::load(mm, offset!(mm_rss) + 2 * offset!(mm_rss_stride)),
+        _ => task::load(mm, offset!(mm_rss) + 3 * offset!(mm_rss_stride)),
+    }
 }
 
 /// Fields of the classic `rss_stat`, compared with the running kernel's at load: curr at 12, member at 16, size (in
@@ -183,8 +193,6 @@ fn note(process: *mut Process, kind: u32, pages: i64) {
     let last = unsafe { (*rss).pages };
     // SAFETY: as above.
     unsafe { (*rss).pages = pages };
-    // SAFETY: as above.
-    add(unsafe { &raw mut (*rss).events }, 1);
     if last == RssKind::NO_VALUE {
         return;
     }

@@ -4,13 +4,16 @@
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use leakscope_common::{
-    Control, Process, RSS_ANON, RSS_FILE, RSS_SHMEM, RSS_SWAP, Record, Suspect, Tallies, Tally,
+    Control, Process, RSS_ANON, RSS_FILE, RSS_SHMEM, RSS_SWAP, Record, RssKind, Suspect, Tallies, Tally,
 };
 
 use super::error::OpenError;
 use super::programs::page_size;
 use crate::source::{Calls, Flow, KernelCounts, SyscallCounts};
 use crate::units::{Bytes, Pid};
+
+/// [`Control`] is a variable of the kernel side's, which finds it without a lookup: the only one in this map.
+const CONTROL: &str = ".bss";
 
 /// How full a map is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +47,13 @@ impl Maps {
             processes: take(ebpf, "PROCESSES")?,
             suspects: take(ebpf, "SUSPECTS")?,
             records: take(ebpf, "RECORDS")?,
-            control: take(ebpf, "CONTROL")?,
+            control: take(ebpf, CONTROL)?,
             tallies: take(ebpf, "TALLIES")?,
             now: Control { epoch: 1, suspects: 0 },
             processes_capacity,
             drain_at_most,
         };
-        maps.tell().map_err(|error| OpenError::while_doing("writing the map CONTROL", &error))?;
+        maps.tell().map_err(|error| OpenError::while_doing("writing the map .bss", &error))?;
         Ok(maps)
     }
 
@@ -197,7 +200,7 @@ pub(super) fn counts(process: &Process, suspect: Option<&Suspect>, forks_are_see
     let pages = |pages: u64| Bytes(pages.saturating_mul(page_size()));
     let flow = |kind: usize| {
         let rss = process.rss[kind];
-        (rss.events > 0).then(|| Flow { grown: pages(rss.grown), shrunk: pages(rss.shrunk) })
+        (rss.pages != RssKind::NO_VALUE).then(|| Flow { grown: pages(rss.grown), shrunk: pages(rss.shrunk) })
     };
     KernelCounts {
         first_touch_faults: process.first_touch,
@@ -252,7 +255,7 @@ mod tests {
         process.first_touch = 3;
         assert_eq!(counts(&process, None, true).rss_anon, None);
         for (kind, pages) in [(RSS_FILE, 1), (RSS_ANON, 5), (RSS_SWAP, 7), (RSS_SHMEM, 9)] {
-            process.rss[kind].events = 2;
+            process.rss[kind].pages = 2;
             process.rss[kind].grown = pages;
             process.rss[kind].shrunk = pages - 1;
         }
