@@ -7,8 +7,9 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use leakscope_common::{Offsets, Process, RSS_KINDS, Record, RssKind, Tally, record};
 
-use crate::maps::{PROCESSES, add, mark_changed, offset, push};
+use crate::maps::{add, mark_changed, offset, push};
 use crate::memory::{field, insert};
+use crate::processes;
 use crate::task::{self, Address};
 
 /// `signal_struct.flags`: the whole group exits with `group_exit_code` (include/linux/sched/signal.h).
@@ -26,11 +27,10 @@ pub fn try_fork_btf(ctx: &BtfTracePointContext) -> Result<(), Tally> {
         return Ok(());
     }
     let parent_mm: Address = task::read(task::current(), offset!(task_mm))?;
-    let mut new = Process::new(task::load(child, offset!(task_start_boottime))?);
-    new.shares_mm = u64::from(mm == parent_mm);
+    let start_boottime = task::load(child, offset!(task_start_boottime))?;
     // BPF_ANY: whatever is there is a leftover of a process that had this pid before.
-    PROCESSES.insert(tgid, new, u64::from(BPF_ANY)).map_err(|_| Tally::ProcessesFull)?;
-    let process = PROCESSES.get_ptr_mut(tgid).ok_or(Tally::ProcessesFull)?;
+    processes::begin(tgid, start_boottime, u64::from(mm == parent_mm), u64::from(BPF_ANY));
+    let process = processes::find(tgid).ok_or(Tally::ProcessesFull)?;
     aya_log_ebpf::debug!(ctx, "pid {} forked", tgid);
     mark_changed(tgid, process)?;
     count_fork(ctx)
@@ -40,11 +40,11 @@ pub fn try_fork_btf(ctx: &BtfTracePointContext) -> Result<(), Tally> {
 #[inline(always)]
 fn count_fork(ctx: &impl EbpfContext) -> Result<(), Tally> {
     let tgid = task::current_tgid();
-    let process = match PROCESSES.get_ptr_mut(tgid) {
+    let process = match processes::find(tgid) {
         Some(process) => process,
         None => insert(ctx, tgid, task::current(), 0)?,
     };
-    // SAFETY: `process` points to a value of PROCESSES.
+    // SAFETY: `process` points to the counts of a process.
     add(unsafe { &raw mut (*process).forks }, 1);
     mark_changed(tgid, process)
 }
@@ -53,20 +53,31 @@ fn count_fork(ctx: &impl EbpfContext) -> Result<(), Tally> {
 #[inline(always)]
 pub fn try_exec(ctx: &impl EbpfContext) -> Result<(), Tally> {
     let tgid = task::current_tgid();
-    let process = match PROCESSES.get_ptr_mut(tgid) {
+    let process = match processes::find(tgid) {
         Some(process) => process,
         None => {
-            let new = Process::new(task::start_boottime(task::current()));
-            PROCESSES.insert(tgid, new, u64::from(BPF_ANY)).map_err(|_| Tally::ProcessesFull)?;
-            PROCESSES.get_ptr_mut(tgid).ok_or(Tally::ProcessesFull)?
+            processes::begin(tgid, task::start_boottime(task::current()), 0, u64::from(BPF_ANY));
+            processes::find(tgid).ok_or(Tally::ProcessesFull)?
         }
     };
-    // SAFETY: `process` points to a value of PROCESSES, here and below.
+    // SAFETY: `process` points to the counts of a process.
     unsafe { (*process).execs += 1 };
     // From here on it has an address space of its own.
     // SAFETY: as above.
     unsafe { (*process).shares_mm = 0 };
-    // SAFETY: as above.
+    begin_again(process);
+    // What was counted while its place was being taken.
+    if let Some(entry) = processes::entry(tgid) {
+        begin_again(entry);
+    }
+    aya_log_ebpf::debug!(ctx, "pid {} became another program", tgid);
+    mark_changed(tgid, process)
+}
+
+/// The counts of another program.
+#[inline(always)]
+fn begin_again(process: *mut Process) {
+    // SAFETY: `process` points to the counts of a process, here and below.
     unsafe { (*process).forks = 0 };
     // SAFETY: as above.
     unsafe { (*process).first_touch = 0 };
@@ -74,8 +85,6 @@ pub fn try_exec(ctx: &impl EbpfContext) -> Result<(), Tally> {
     unsafe { (*process).protection = 0 };
     // SAFETY: as above.
     unsafe { (*process).rss = [RssKind::UNSEEN; RSS_KINDS] };
-    aya_log_ebpf::debug!(ctx, "pid {} became another program", tgid);
-    mark_changed(tgid, process)
 }
 
 /// `sched_process_exit(task)`: since 6.16 before the address space is given up, earlier after it. `live` was counted
@@ -128,7 +137,6 @@ pub fn try_mark_victim(ctx: &TracePointContext) -> Result<(), Tally> {
 
 #[inline(always)]
 fn gone(record: Record) -> Result<(), Tally> {
-    // Not there: older than leakscope and idle since. User space may know it from /proc all the same.
-    let _ = PROCESSES.remove(record.tgid);
+    processes::end(record.tgid);
     push(record).map_err(|()| Tally::ExitRingFull)
 }

@@ -1,7 +1,8 @@
 //! The count tier: what `rss_stat` and user faults say, for every process, always.
 //!
-//! One hash lookup for each event, so that a page fault pays some tens of nanoseconds. `rss_stat` never makes an entry:
-//! an exiting process unmaps its memory after its exit was reported, and would come back.
+//! One lookup for each event, mostly without a call, so that a page fault pays some tens of nanoseconds
+//! (docs/decisions/0005). `rss_stat` never makes an entry: an exiting process unmaps its memory after its exit was
+//! reported, and would come back.
 //!
 //! A vfork child runs in its parent's address space until its exec: what it touches there is the parent's to keep, so it
 //! is charged to the owner of the address space (by `mm_struct.owner`; classic tracepoints cannot tell).
@@ -11,7 +12,8 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use leakscope_common::{Offsets, Process, RSS_KINDS, RssKind, Tally};
 
-use crate::maps::{PROCESSES, add, mark_changed, offset};
+use crate::maps::{add, mark_changed, offset};
+use crate::processes;
 use crate::task::{self, Address};
 
 /// [`RSS_KINDS`] as `rss_stat` numbers them.
@@ -23,7 +25,7 @@ const _: () = assert!(KINDS as usize == RSS_KINDS);
 pub fn try_rss_stat_btf(ctx: &BtfTracePointContext) -> Result<(), Tally> {
     let mm = ctx.arg::<*const u8>(0) as Address;
     let Some(tgid) = payer(mm)? else { return Ok(()) };
-    let process = PROCESSES.get_ptr_mut(tgid).ok_or(Tally::NotYetKnown)?;
+    let process = processes::find(tgid).ok_or(Tally::NotYetKnown)?;
     let kind = kind_of(ctx.arg::<i32>(1))?;
     note(process, kind, pages(mm, kind)?);
     mark_changed(tgid, process)
@@ -69,7 +71,7 @@ pub fn try_rss_stat_classic(ctx: &TracePointContext) -> Result<(), Tally> {
         return Err(Tally::RemoteUnknown);
     }
     let tgid = task::current_tgid();
-    let process = PROCESSES.get_ptr_mut(tgid).ok_or(Tally::NotYetKnown)?;
+    let process = processes::find(tgid).ok_or(Tally::NotYetKnown)?;
     let kind = kind_of(field::<i32>(ctx, 16)?)?;
     let size: i64 = field(ctx, 24)?;
     note(process, kind, size >> offset!(page_shift));
@@ -81,7 +83,7 @@ pub fn try_rss_stat_classic(ctx: &TracePointContext) -> Result<(), Tally> {
 pub fn count_fault(ctx: &impl EbpfContext, present: bool) -> Result<u32, Tally> {
     let (tgid, process) = whose_fault(ctx)?;
     let counter = if present {
-        // SAFETY: `process` points to a value of PROCESSES.
+        // SAFETY: `process` points to the counts of a process.
         unsafe { &raw mut (*process).protection }
     } else {
         // SAFETY: as above.
@@ -96,7 +98,7 @@ pub fn count_fault(ctx: &impl EbpfContext, present: bool) -> Result<u32, Tally> 
 #[inline(always)]
 fn whose_fault(ctx: &impl EbpfContext) -> Result<(u32, *mut Process), Tally> {
     let tgid = task::current_tgid();
-    let process = match PROCESSES.get_ptr_mut(tgid) {
+    let process = match processes::find(tgid) {
         Some(process) => process,
         None => insert(ctx, tgid, task::current(), shares_mm(tgid)?)?,
     };
@@ -110,7 +112,7 @@ fn whose_fault(ctx: &impl EbpfContext) -> Result<(u32, *mut Process), Tally> {
         return Ok((tgid, process));
     }
     let tgid: u32 = task::read(task, offset!(task_tgid))?;
-    match PROCESSES.get_ptr_mut(tgid) {
+    match processes::find(tgid) {
         Some(process) => Ok((tgid, process)),
         None => Ok((tgid, insert(ctx, tgid, task, 0)?)),
     }
@@ -119,7 +121,7 @@ fn whose_fault(ctx: &impl EbpfContext) -> Result<(u32, *mut Process), Tally> {
 /// Whether a process' address space is somebody else's, who can be told.
 #[inline(always)]
 fn borrows(process: *mut Process) -> bool {
-    // SAFETY: `process` points to a value of PROCESSES.
+    // SAFETY: `process` points to the counts of a process.
     let shares_mm = unsafe { (*process).shares_mm };
     // Without an owner (no CONFIG_MEMCG) a borrower pays for itself until its exec.
     shares_mm != 0 && offset!(mm_owner) != Offsets::ABSENT
@@ -148,18 +150,9 @@ pub fn insert(
     task: Address,
     shares_mm: u64,
 ) -> Result<*mut Process, Tally> {
-    make(tgid, task, shares_mm);
+    processes::begin(tgid, task::start_boottime(task), shares_mm, u64::from(BPF_NOEXIST));
     aya_log_ebpf::debug!(ctx, "pid {} seen first by a fault", tgid);
-    PROCESSES.get_ptr_mut(tgid).ok_or(Tally::ProcessesFull)
-}
-
-/// Rare, and large: kept out of the path of every fault. Another thread may have been faster: what counts is that the
-/// entry is there.
-#[inline(never)]
-fn make(tgid: u32, task: Address, shares_mm: u64) {
-    let mut process = Process::new(task::start_boottime(task));
-    process.shares_mm = shares_mm;
-    let _ = PROCESSES.insert(tgid, process, u64::from(BPF_NOEXIST));
+    processes::find(tgid).ok_or(Tally::ProcessesFull)
 }
 
 /// A task of the thread group that an address space belongs to; 0 when it is dying and nobody's.
@@ -185,7 +178,7 @@ fn kind_of(member: i32) -> Result<u32, Tally> {
 fn note(process: *mut Process, kind: u32, pages: i64) {
     // Sums of per-CPU counters can be below 0 for a moment.
     let pages = if pages < 0 { 0 } else { pages };
-    // SAFETY: `process` points to a value of PROCESSES, and `kind` is below RSS_KINDS.
+    // SAFETY: `process` points to the counts of a process, and `kind` is below RSS_KINDS.
     let kinds = unsafe { &raw mut (*process).rss }.cast::<RssKind>();
     // SAFETY: as above.
     let rss = unsafe { kinds.add(kind as usize) };
