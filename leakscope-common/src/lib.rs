@@ -26,6 +26,8 @@ pub const SUSPECTS_MAX: u32 = 256;
 pub const CALLS_MAX: u32 = 4096;
 /// Bytes of the ring that carries [`Record`]s; a record takes 32 with the ring's own header.
 pub const RING_BYTES: u32 = 512 * 1024;
+/// Places that are found without a call, a power of two: 5 MB.
+pub const SLOTS: u32 = 32_768;
 /// Faults that are remembered for each suspect; a power of two, the newest replaces the oldest.
 pub const FAULTS_MAX: usize = 64;
 
@@ -68,12 +70,39 @@ impl Process {
     }
 }
 
+/// A place in the array `SLOTS`, where the kernel side finds a process without a call. The process whose tgid is this
+/// place's index in its low bits has its counts here, if the place was free when it came; otherwise in `PROCESSES`, where
+/// it has an entry in any case.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Whose place it is: the tgid and 1; 0: nobody's.
+    pub tag: u64,
+    /// How many processes claim it: it belongs to the one that found no other.
+    pub claims: u64,
+    /// The counts.
+    pub process: Process,
+}
+
+impl Slot {
+    /// Nobody's.
+    pub const FREE: Self = Self { tag: 0, claims: 0, process: Process::new(0) };
+
+    /// What [`Slot::tag`] is of a place of this process'.
+    pub const fn tag(tgid: u32) -> u64 {
+        tgid as u64 + 1
+    }
+
+    /// The index of the place that a process may have.
+    pub const fn index(tgid: u32) -> u32 {
+        tgid & (SLOTS - 1)
+    }
+}
+
 /// What `rss_stat` showed of one kind of memory.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RssKind {
-    /// Events.
-    pub events: u64,
     /// The last value, in pages; [`RssKind::NO_VALUE`] before the first.
     pub pages: i64,
     /// Pages by which the value rose from event to event.
@@ -86,7 +115,7 @@ impl RssKind {
     /// `pages` before the first event.
     pub const NO_VALUE: i64 = -1;
     /// Before the first event.
-    pub const UNSEEN: Self = Self { events: 0, pages: Self::NO_VALUE, grown: 0, shrunk: 0 };
+    pub const UNSEEN: Self = Self { pages: Self::NO_VALUE, grown: 0, shrunk: 0 };
 }
 
 /// What [`Record::kind`] can be.
@@ -236,6 +265,9 @@ pub struct Offsets {
     pub exit_group_dead: u32,
     /// Not an offset: the page's size is 2 to the power of this.
     pub page_shift: u32,
+    /// Not an offset: whether the BTF programs read what the verifier knows the type of by plain loads; 0: by checked
+    /// copies, for a kernel that refuses those.
+    pub typed_loads: u32,
 }
 
 impl Offsets {
@@ -259,6 +291,7 @@ impl Offsets {
         mm_brk: Self::ABSENT,
         exit_group_dead: Self::ABSENT,
         page_shift: 12,
+        typed_loads: 0,
     };
 }
 
@@ -327,12 +360,14 @@ impl Tally {
 
 // Padding would be uninitialised bytes that cross to user space (and that the verifier refuses on the way).
 const _: () = {
-    assert!(size_of::<RssKind>() == 32);
+    assert!(size_of::<RssKind>() == 24);
     assert!(size_of::<Process>() == 48 + RSS_KINDS * size_of::<RssKind>());
+    assert!(size_of::<Slot>() == 16 + size_of::<Process>());
+    assert!(SLOTS.is_power_of_two());
     assert!(size_of::<Record>() == 24);
     assert!(size_of::<Control>() == 8);
     assert!(size_of::<Suspect>() == 2 * 16 + 4 * 16 + 24 + FAULTS_MAX * 16);
-    assert!(size_of::<Offsets>() == 16 * 4);
+    assert!(size_of::<Offsets>() == 17 * 4);
     assert!(size_of::<Tallies>() == Tallies::PLACES * 8);
     assert!(FAULTS_MAX.is_power_of_two());
     assert!(Tallies::PLACES.is_power_of_two() && Tally::COUNT as usize <= Tallies::PLACES);
@@ -342,6 +377,8 @@ const _: () = {
 mod pod {
     // SAFETY: repr(C), integers only, no padding (asserted above).
     unsafe impl aya::Pod for super::Process {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Slot {}
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Control {}
     // SAFETY: as above.

@@ -7,8 +7,9 @@ use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use leakscope_common::{Offsets, Process, RSS_KINDS, Record, RssKind, Tally, record};
 
-use crate::maps::{PROCESSES, add, mark_changed, offset, push};
+use crate::maps::{add, mark_changed, offset, push};
 use crate::memory::{field, insert};
+use crate::processes;
 use crate::task::{self, Address};
 
 /// `signal_struct.flags`: the whole group exits with `group_exit_code` (include/linux/sched/signal.h).
@@ -18,19 +19,18 @@ const SIGNAL_GROUP_EXIT: u32 = 4;
 #[inline(always)]
 pub fn try_fork_btf(ctx: &BtfTracePointContext) -> Result<(), Tally> {
     let child = ctx.arg::<*const u8>(1) as Address;
-    let pid: u32 = task::read(child, offset!(task_pid))?;
-    let tgid: u32 = task::read(child, offset!(task_tgid))?;
-    let mm: Address = task::read(child, offset!(task_mm))?;
+    let pid: u32 = task::load(child, offset!(task_pid))?;
+    let tgid: u32 = task::load(child, offset!(task_tgid))?;
+    let mm: Address = task::load(child, offset!(task_mm))?;
     // A thread counts for its process, and a thread of the kernel has no memory of its own.
     if pid != tgid || mm == 0 {
         return Ok(());
     }
     let parent_mm: Address = task::read(task::current(), offset!(task_mm))?;
-    let mut new = Process::new(task::read(child, offset!(task_start_boottime))?);
-    new.shares_mm = u64::from(mm == parent_mm);
+    let start_boottime = task::load(child, offset!(task_start_boottime))?;
     // BPF_ANY: whatever is there is a leftover of a process that had this pid before.
-    PROCESSES.insert(tgid, new, u64::from(BPF_ANY)).map_err(|_| Tally::ProcessesFull)?;
-    let process = PROCESSES.get_ptr_mut(tgid).ok_or(Tally::ProcessesFull)?;
+    processes::begin(tgid, start_boottime, u64::from(mm == parent_mm), u64::from(BPF_ANY));
+    let process = processes::find(tgid).ok_or(Tally::ProcessesFull)?;
     aya_log_ebpf::debug!(ctx, "pid {} forked", tgid);
     mark_changed(tgid, process)?;
     count_fork(ctx)
@@ -40,11 +40,11 @@ pub fn try_fork_btf(ctx: &BtfTracePointContext) -> Result<(), Tally> {
 #[inline(always)]
 fn count_fork(ctx: &impl EbpfContext) -> Result<(), Tally> {
     let tgid = task::current_tgid();
-    let process = match PROCESSES.get_ptr_mut(tgid) {
+    let process = match processes::find(tgid) {
         Some(process) => process,
         None => insert(ctx, tgid, task::current(), 0)?,
     };
-    // SAFETY: `process` points to a value of PROCESSES.
+    // SAFETY: `process` points to the counts of a process.
     add(unsafe { &raw mut (*process).forks }, 1);
     mark_changed(tgid, process)
 }
@@ -53,20 +53,31 @@ fn count_fork(ctx: &impl EbpfContext) -> Result<(), Tally> {
 #[inline(always)]
 pub fn try_exec(ctx: &impl EbpfContext) -> Result<(), Tally> {
     let tgid = task::current_tgid();
-    let process = match PROCESSES.get_ptr_mut(tgid) {
+    let process = match processes::find(tgid) {
         Some(process) => process,
         None => {
-            let new = Process::new(task::start_boottime(task::current()));
-            PROCESSES.insert(tgid, new, u64::from(BPF_ANY)).map_err(|_| Tally::ProcessesFull)?;
-            PROCESSES.get_ptr_mut(tgid).ok_or(Tally::ProcessesFull)?
+            processes::begin(tgid, task::start_boottime(task::current()), 0, u64::from(BPF_ANY));
+            processes::find(tgid).ok_or(Tally::ProcessesFull)?
         }
     };
-    // SAFETY: `process` points to a value of PROCESSES, here and below.
+    // SAFETY: `process` points to the counts of a process.
     unsafe { (*process).execs += 1 };
     // From here on it has an address space of its own.
     // SAFETY: as above.
     unsafe { (*process).shares_mm = 0 };
-    // SAFETY: as above.
+    begin_again(process);
+    // What was counted while its place was being taken.
+    if let Some(entry) = processes::entry(tgid) {
+        begin_again(entry);
+    }
+    aya_log_ebpf::debug!(ctx, "pid {} became another program", tgid);
+    mark_changed(tgid, process)
+}
+
+/// The counts of another program.
+#[inline(always)]
+fn begin_again(process: *mut Process) {
+    // SAFETY: `process` points to the counts of a process, here and below.
     unsafe { (*process).forks = 0 };
     // SAFETY: as above.
     unsafe { (*process).first_touch = 0 };
@@ -74,8 +85,6 @@ pub fn try_exec(ctx: &impl EbpfContext) -> Result<(), Tally> {
     unsafe { (*process).protection = 0 };
     // SAFETY: as above.
     unsafe { (*process).rss = [RssKind::UNSEEN; RSS_KINDS] };
-    aya_log_ebpf::debug!(ctx, "pid {} became another program", tgid);
-    mark_changed(tgid, process)
 }
 
 /// `sched_process_exit(task)`: since 6.16 before the address space is given up, earlier after it. `live` was counted
@@ -83,19 +92,19 @@ pub fn try_exec(ctx: &impl EbpfContext) -> Result<(), Tally> {
 #[inline(always)]
 pub fn try_exit_btf(ctx: &BtfTracePointContext) -> Result<(), Tally> {
     let task = ctx.arg::<*const u8>(0) as Address;
-    let signal: Address = task::read(task, offset!(task_signal))?;
-    let live: i32 = task::read(signal, offset!(signal_live))?;
+    let signal: Address = task::load(task, offset!(task_signal))?;
+    let live: i32 = task::load(signal, offset!(signal_live))?;
     if live > 0 {
         return Ok(());
     }
-    let flags: u32 = task::read(signal, offset!(signal_flags))?;
-    let leader: Address = task::read(task, offset!(task_group_leader))?;
+    let flags: u32 = task::load(signal, offset!(signal_flags))?;
+    let leader: Address = task::load(task, offset!(task_group_leader))?;
     let code: u32 = if flags & SIGNAL_GROUP_EXIT != 0 {
-        task::read(signal, offset!(signal_group_exit_code))?
+        task::load(signal, offset!(signal_group_exit_code))?
     } else {
-        task::read(leader, offset!(task_exit_code))?
+        task::load(leader, offset!(task_exit_code))?
     };
-    let start_boottime = task::read(leader, offset!(task_start_boottime))?;
+    let start_boottime = task::load(leader, offset!(task_start_boottime))?;
     let tgid = task::current_tgid();
     aya_log_ebpf::debug!(ctx, "pid {} exits with code {}", tgid, code);
     gone(Record { kind: record::EXITED, tgid, start_boottime, detail: code, flags: record::HAS_CODE })
@@ -128,7 +137,6 @@ pub fn try_mark_victim(ctx: &TracePointContext) -> Result<(), Tally> {
 
 #[inline(always)]
 fn gone(record: Record) -> Result<(), Tally> {
-    // Not there: older than leakscope and idle since. User space may know it from /proc all the same.
-    let _ = PROCESSES.remove(record.tgid);
+    processes::end(record.tgid);
     push(record).map_err(|()| Tally::ExitRingFull)
 }

@@ -13,6 +13,7 @@ mod faults;
 mod lifecycle;
 mod maps;
 mod memory;
+mod processes;
 mod syscalls;
 mod task;
 

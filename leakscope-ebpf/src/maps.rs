@@ -7,25 +7,20 @@ use core::arch::asm;
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray, RingBuf};
 use leakscope_common::{
-    CALLS_MAX, Control, Offsets, PROCESSES_DEFAULT, Process, RING_BYTES, Record, SUSPECTS_MAX, Suspect,
-    Tallies, Tally, record,
+    CALLS_MAX, Control, Offsets, Process, RING_BYTES, Record, SUSPECTS_MAX, Suspect, Tallies, Tally, record,
 };
 
 use crate::syscalls::Call;
-
-/// By tgid. Preallocated: allocation in a tracepoint can deadlock before 6.1.
-#[map]
-pub static PROCESSES: HashMap<u32, Process> = HashMap::with_max_entries(PROCESSES_DEFAULT, 0);
 
 /// Who changed, who is gone.
 #[map]
 static RECORDS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
-/// One element, written by user space.
-#[map]
-static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+/// Written by user space, as the only element of the map `.bss`: nothing else may be in there.
+#[unsafe(no_mangle)]
+static mut CONTROL: Control = Control { epoch: 0, suspects: 0 };
 
 /// One element for each CPU.
 #[map]
@@ -97,18 +92,16 @@ pub fn add(counter: *mut u64, amount: u64) {
 /// What user space says now.
 #[inline(always)]
 pub fn control() -> Control {
-    match CONTROL.get(0) {
-        // SAFETY: a reference into the map; volatile because user space writes it.
-        Some(control) => unsafe { core::ptr::read_volatile(control) },
-        None => Control { epoch: 0, suspects: 0 },
-    }
+    let control = &raw const CONTROL;
+    // SAFETY: a valid, initialised static; volatile because user space writes it.
+    unsafe { core::ptr::read_volatile(control) }
 }
 
 /// Says that this process changed, once in an epoch. A full ring leaves the epoch as it was: the next event tries again.
 #[inline(always)]
 pub fn mark_changed(tgid: u32, process: *mut Process) -> Result<(), Tally> {
     let epoch = control().epoch;
-    // SAFETY: `process` points to a value of PROCESSES.
+    // SAFETY: `process` points to the counts of a process.
     if unsafe { (*process).epoch } == epoch {
         return Ok(());
     }

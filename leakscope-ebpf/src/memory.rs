@@ -1,7 +1,8 @@
 //! The count tier: what `rss_stat` and user faults say, for every process, always.
 //!
-//! One hash lookup for each event, so that a page fault pays some tens of nanoseconds. `rss_stat` never makes an entry:
-//! an exiting process unmaps its memory after its exit was reported, and would come back.
+//! One lookup for each event, mostly without a call, so that a page fault pays some tens of nanoseconds
+//! (docs/decisions/0005). `rss_stat` never makes an entry: an exiting process unmaps its memory after its exit was
+//! reported, and would come back.
 //!
 //! A vfork child runs in its parent's address space until its exec: what it touches there is the parent's to keep, so it
 //! is charged to the owner of the address space (by `mm_struct.owner`; classic tracepoints cannot tell).
@@ -11,7 +12,8 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 use leakscope_common::{Offsets, Process, RSS_KINDS, RssKind, Tally};
 
-use crate::maps::{PROCESSES, add, mark_changed, offset};
+use crate::maps::{add, mark_changed, offset};
+use crate::processes;
 use crate::task::{self, Address};
 
 /// [`RSS_KINDS`] as `rss_stat` numbers them.
@@ -22,32 +24,42 @@ const _: () = assert!(KINDS as usize == RSS_KINDS);
 #[inline(always)]
 pub fn try_rss_stat_btf(ctx: &BtfTracePointContext) -> Result<(), Tally> {
     let mm = ctx.arg::<*const u8>(0) as Address;
-    let member = ctx.arg::<i32>(1);
-    let current_mm: Address = task::read(task::current(), offset!(task_mm))?;
-    let tgid = task::current_tgid();
-    let own = if mm == current_mm {
-        let process = PROCESSES.get_ptr_mut(tgid).ok_or(Tally::NotYetKnown)?;
-        if borrows(process) { None } else { Some((tgid, process)) }
-    } else {
-        None
-    };
-    let (tgid, process) = match own {
-        Some(own) => own,
-        // Reclaim, khugepaged, ptrace and process_madvise change what is not theirs, and so does a vfork child.
-        None => {
-            let owner = owner(mm)?;
-            if owner == 0 {
-                // A dying address space has no owner left: its process' exit was reported.
-                return Ok(());
-            }
-            let tgid: u32 = task::read(owner, offset!(task_tgid))?;
-            (tgid, PROCESSES.get_ptr_mut(tgid).ok_or(Tally::NotYetKnown)?)
-        }
-    };
-    let kind = kind_of(member)?;
-    let pages: i64 = task::read(mm, offset!(mm_rss) + kind * offset!(mm_rss_stride))?;
-    note(process, kind, pages);
+    let Some(tgid) = payer(mm)? else { return Ok(()) };
+    let process = processes::find(tgid).ok_or(Tally::NotYetKnown)?;
+    let kind = kind_of(ctx.arg::<i32>(1))?;
+    note(process, kind, pages(mm, kind)?);
     mark_changed(tgid, process)
+}
+
+/// The process that an address space belongs to, whoever changes it: reclaim, khugepaged, ptrace and process_madvise
+/// change what is not theirs, and so does a vfork child. `None` for one that is nobody's yet, or no longer: of a fork
+/// under way, whose task still has the tgid of its parent, of an exec under way, and of a process whose exit was reported.
+#[inline(always)]
+fn payer(mm: Address) -> Result<Option<u32>, Tally> {
+    if offset!(mm_owner) == Offsets::ABSENT {
+        let current_mm: Address = task::read(task::current(), offset!(task_mm))?;
+        return if current_mm == mm { Ok(Some(task::current_tgid())) } else { Err(Tally::RemoteUnknown) };
+    }
+    let owner: Address = task::load(mm, offset!(mm_owner))?;
+    if owner == 0 {
+        return Ok(None);
+    }
+    let owners: Address = task::load(owner, offset!(task_mm))?;
+    if owners != mm {
+        return Ok(None);
+    }
+    task::load(owner, offset!(task_tgid)).map(Some)
+}
+
+/// A counter of `mm_struct.rss_stat`. One branch for each kind: the verifier takes constants only.
+#[inline(always)]
+fn pages(mm: Address, kind: u32) -> Result<i64, Tally> {
+    match kind {
+        1 => task::load(mm, offset!(mm_rss) + offset!(mm_rss_stride)),
+        0 => task::load(mm, offset!(mm_rss)),
+        2 => task::load(mm, offset!(mm_rss) + 2 * offset!(mm_rss_stride)),
+        _ => task::load(mm, offset!(mm_rss) + 3 * offset!(mm_rss_stride)),
+    }
 }
 
 /// Fields of the classic `rss_stat`, compared with the running kernel's at load: curr at 12, member at 16, size (in
@@ -59,7 +71,7 @@ pub fn try_rss_stat_classic(ctx: &TracePointContext) -> Result<(), Tally> {
         return Err(Tally::RemoteUnknown);
     }
     let tgid = task::current_tgid();
-    let process = PROCESSES.get_ptr_mut(tgid).ok_or(Tally::NotYetKnown)?;
+    let process = processes::find(tgid).ok_or(Tally::NotYetKnown)?;
     let kind = kind_of(field::<i32>(ctx, 16)?)?;
     let size: i64 = field(ctx, 24)?;
     note(process, kind, size >> offset!(page_shift));
@@ -71,7 +83,7 @@ pub fn try_rss_stat_classic(ctx: &TracePointContext) -> Result<(), Tally> {
 pub fn count_fault(ctx: &impl EbpfContext, present: bool) -> Result<u32, Tally> {
     let (tgid, process) = whose_fault(ctx)?;
     let counter = if present {
-        // SAFETY: `process` points to a value of PROCESSES.
+        // SAFETY: `process` points to the counts of a process.
         unsafe { &raw mut (*process).protection }
     } else {
         // SAFETY: as above.
@@ -86,7 +98,7 @@ pub fn count_fault(ctx: &impl EbpfContext, present: bool) -> Result<u32, Tally> 
 #[inline(always)]
 fn whose_fault(ctx: &impl EbpfContext) -> Result<(u32, *mut Process), Tally> {
     let tgid = task::current_tgid();
-    let process = match PROCESSES.get_ptr_mut(tgid) {
+    let process = match processes::find(tgid) {
         Some(process) => process,
         None => insert(ctx, tgid, task::current(), shares_mm(tgid)?)?,
     };
@@ -100,7 +112,7 @@ fn whose_fault(ctx: &impl EbpfContext) -> Result<(u32, *mut Process), Tally> {
         return Ok((tgid, process));
     }
     let tgid: u32 = task::read(task, offset!(task_tgid))?;
-    match PROCESSES.get_ptr_mut(tgid) {
+    match processes::find(tgid) {
         Some(process) => Ok((tgid, process)),
         None => Ok((tgid, insert(ctx, tgid, task, 0)?)),
     }
@@ -109,7 +121,7 @@ fn whose_fault(ctx: &impl EbpfContext) -> Result<(u32, *mut Process), Tally> {
 /// Whether a process' address space is somebody else's, who can be told.
 #[inline(always)]
 fn borrows(process: *mut Process) -> bool {
-    // SAFETY: `process` points to a value of PROCESSES.
+    // SAFETY: `process` points to the counts of a process.
     let shares_mm = unsafe { (*process).shares_mm };
     // Without an owner (no CONFIG_MEMCG) a borrower pays for itself until its exec.
     shares_mm != 0 && offset!(mm_owner) != Offsets::ABSENT
@@ -138,18 +150,9 @@ pub fn insert(
     task: Address,
     shares_mm: u64,
 ) -> Result<*mut Process, Tally> {
-    make(tgid, task, shares_mm);
+    processes::begin(tgid, task::start_boottime(task), shares_mm, u64::from(BPF_NOEXIST));
     aya_log_ebpf::debug!(ctx, "pid {} seen first by a fault", tgid);
-    PROCESSES.get_ptr_mut(tgid).ok_or(Tally::ProcessesFull)
-}
-
-/// Rare, and large: kept out of the path of every fault. Another thread may have been faster: what counts is that the
-/// entry is there.
-#[inline(never)]
-fn make(tgid: u32, task: Address, shares_mm: u64) {
-    let mut process = Process::new(task::start_boottime(task));
-    process.shares_mm = shares_mm;
-    let _ = PROCESSES.insert(tgid, process, u64::from(BPF_NOEXIST));
+    processes::find(tgid).ok_or(Tally::ProcessesFull)
 }
 
 /// A task of the thread group that an address space belongs to; 0 when it is dying and nobody's.
@@ -175,7 +178,7 @@ fn kind_of(member: i32) -> Result<u32, Tally> {
 fn note(process: *mut Process, kind: u32, pages: i64) {
     // Sums of per-CPU counters can be below 0 for a moment.
     let pages = if pages < 0 { 0 } else { pages };
-    // SAFETY: `process` points to a value of PROCESSES, and `kind` is below RSS_KINDS.
+    // SAFETY: `process` points to the counts of a process, and `kind` is below RSS_KINDS.
     let kinds = unsafe { &raw mut (*process).rss }.cast::<RssKind>();
     // SAFETY: as above.
     let rss = unsafe { kinds.add(kind as usize) };
@@ -183,8 +186,6 @@ fn note(process: *mut Process, kind: u32, pages: i64) {
     let last = unsafe { (*rss).pages };
     // SAFETY: as above.
     unsafe { (*rss).pages = pages };
-    // SAFETY: as above.
-    add(unsafe { &raw mut (*rss).events }, 1);
     if last == RssKind::NO_VALUE {
         return;
     }

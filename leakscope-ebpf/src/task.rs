@@ -21,6 +21,18 @@ pub fn read<T>(base: Address, offset: u32) -> Result<T, Tally> {
     unsafe { bpf_probe_read_kernel(at) }.map_err(|_| Tally::ReadFailed)
 }
 
+/// Reads a `T` at an offset from a kernel address whose type the verifier knows: what a BTF tracepoint was given, or what
+/// was loaded from there. This is a plain load, a tenth of the price of a checked copy; where it faults it yields 0.
+#[inline(always)]
+pub fn load<T>(base: Address, offset: u32) -> Result<T, Tally> {
+    if offset!(typed_loads) == 0 {
+        return read(base, offset);
+    }
+    let at = (base + u64::from(offset)) as *const T;
+    // SAFETY: the verifier knows the field and has the kernel catch the fault; `T` is an integer wherever this is called.
+    Ok(unsafe { core::ptr::read_volatile(at) })
+}
+
 /// The thread group of the running thread.
 #[inline(always)]
 pub fn current_tgid() -> u32 {

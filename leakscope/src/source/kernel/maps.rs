@@ -4,13 +4,16 @@
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use leakscope_common::{
-    Control, Process, RSS_ANON, RSS_FILE, RSS_SHMEM, RSS_SWAP, Record, Suspect, Tallies, Tally,
+    Control, Process, RSS_ANON, RSS_FILE, RSS_SHMEM, RSS_SWAP, Record, RssKind, Slot, Suspect, Tallies, Tally,
 };
 
 use super::error::OpenError;
 use super::programs::page_size;
 use crate::source::{Calls, Flow, KernelCounts, SyscallCounts};
 use crate::units::{Bytes, Pid};
+
+/// [`Control`] is a variable of the kernel side's, which finds it without a lookup: the only one in this map.
+const CONTROL: &str = ".bss";
 
 /// How full a map is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,7 @@ pub struct MapFill {
 /// The maps that user space reads and writes.
 pub(super) struct Maps {
     processes: HashMap<MapData, u32, Process>,
+    slots: Array<MapData, Slot>,
     suspects: HashMap<MapData, u32, Suspect>,
     records: RingBuf<MapData>,
     control: Array<MapData, Control>,
@@ -42,15 +46,16 @@ impl Maps {
         let drain_at_most = ring_bytes as usize / (size_of::<Record>() + 8);
         let mut maps = Self {
             processes: take(ebpf, "PROCESSES")?,
+            slots: take(ebpf, "SLOTS")?,
             suspects: take(ebpf, "SUSPECTS")?,
             records: take(ebpf, "RECORDS")?,
-            control: take(ebpf, "CONTROL")?,
+            control: take(ebpf, CONTROL)?,
             tallies: take(ebpf, "TALLIES")?,
             now: Control { epoch: 1, suspects: 0 },
             processes_capacity,
             drain_at_most,
         };
-        maps.tell().map_err(|error| OpenError::while_doing("writing the map CONTROL", &error))?;
+        maps.tell().map_err(|error| OpenError::while_doing("writing the map .bss", &error))?;
         Ok(maps)
     }
 
@@ -75,7 +80,9 @@ impl Maps {
 
     /// What the kernel side keeps for a process; `None` if it keeps nothing.
     pub(super) fn process(&self, pid: Pid) -> Result<Option<Process>, MapError> {
-        absent_is_none(self.processes.get(&pid.0, 0))
+        let Some(entry) = absent_is_none(self.processes.get(&pid.0, 0))? else { return Ok(None) };
+        let slot = self.slots.get(&Slot::index(pid.0), 0)?;
+        Ok(Some(if slot.tag == Slot::tag(pid.0) { sum(slot.process, &entry) } else { entry }))
     }
 
     /// What the kernel side keeps for a suspect.
@@ -92,7 +99,12 @@ impl Maps {
 
     /// Drops what the kernel side keeps for a process that is gone.
     pub(super) fn forget(&mut self, pid: Pid) -> Result<(), MapError> {
-        absent_is_none(self.processes.remove(&pid.0)).map(|_| ())
+        absent_is_none(self.processes.remove(&pid.0))?;
+        let index = Slot::index(pid.0);
+        if self.slots.get(&index, 0)?.tag == Slot::tag(pid.0) {
+            self.slots.set(index, Slot::FREE, 0)?;
+        }
+        Ok(())
     }
 
     /// Begins to keep a closer record of a process, from nothing.
@@ -142,6 +154,21 @@ impl Maps {
     fn tell(&mut self) -> Result<(), MapError> {
         self.control.set(0, self.now, 0)
     }
+}
+
+/// What was counted in a process' place, and in its entry before it had one.
+fn sum(mut place: Process, entry: &Process) -> Process {
+    place.forks += entry.forks;
+    place.first_touch += entry.first_touch;
+    place.protection += entry.protection;
+    for (place, entry) in place.rss.iter_mut().zip(entry.rss) {
+        place.grown += entry.grown;
+        place.shrunk += entry.shrunk;
+        if place.pages == RssKind::NO_VALUE {
+            place.pages = entry.pages;
+        }
+    }
+    place
 }
 
 fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, OpenError> {
@@ -197,7 +224,7 @@ pub(super) fn counts(process: &Process, suspect: Option<&Suspect>, forks_are_see
     let pages = |pages: u64| Bytes(pages.saturating_mul(page_size()));
     let flow = |kind: usize| {
         let rss = process.rss[kind];
-        (rss.events > 0).then(|| Flow { grown: pages(rss.grown), shrunk: pages(rss.shrunk) })
+        (rss.pages != RssKind::NO_VALUE).then(|| Flow { grown: pages(rss.grown), shrunk: pages(rss.shrunk) })
     };
     KernelCounts {
         first_touch_faults: process.first_touch,
@@ -247,12 +274,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_counted_before_a_process_had_its_place_is_added() {
+        let mut place = Process::new(7);
+        (place.first_touch, place.execs, place.epoch, place.rss[RSS_ANON].grown) = (100, 2, 9, 40);
+        place.rss[RSS_ANON].pages = 41;
+        let mut entry = Process::new(7);
+        (entry.first_touch, entry.protection, entry.forks) = (1, 2, 3);
+        (entry.rss[RSS_ANON].pages, entry.rss[RSS_ANON].shrunk, entry.rss[RSS_FILE].pages) = (1, 4, 5);
+        let sum = sum(place, &entry);
+        assert_eq!((sum.first_touch, sum.protection, sum.forks), (101, 2, 3));
+        assert_eq!(sum.rss[RSS_ANON], RssKind { pages: 41, grown: 40, shrunk: 4 });
+        assert_eq!(sum.rss[RSS_FILE].pages, 5, "seen, if only there");
+        assert_eq!((sum.execs, sum.epoch, sum.start_boottime), (2, 9, 7));
+    }
+
+    #[test]
     fn pages_become_bytes_and_a_counter_that_was_never_shown_is_absent() {
         let mut process = Process::new(1);
         process.first_touch = 3;
         assert_eq!(counts(&process, None, true).rss_anon, None);
         for (kind, pages) in [(RSS_FILE, 1), (RSS_ANON, 5), (RSS_SWAP, 7), (RSS_SHMEM, 9)] {
-            process.rss[kind].events = 2;
+            process.rss[kind].pages = 2;
             process.rss[kind].grown = pages;
             process.rss[kind].shrunk = pages - 1;
         }

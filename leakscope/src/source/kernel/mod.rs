@@ -58,7 +58,7 @@ pub struct KernelOptions {
     pub proc_root: PathBuf,
     /// Which kind of tracepoints to attach.
     pub tracepoints: TracepointKind,
-    /// Processes that the kernel side keeps counts for; `None`: as many as there can be pids, at most 65,536 (16 MB).
+    /// Processes that the kernel side keeps counts for; `None`: as many as there can be pids, at most 65,536 (18 MB).
     pub max_processes: Option<u32>,
     /// Bytes of the ring, a power of two and at least a page; `None`: 512 KiB, enough for 16,000 processes that change
     /// within one period.

@@ -97,6 +97,15 @@ const INSPECT: &[Entry] = &[
     entry("enter_madvise", "syscalls", "sys_enter_madvise"),
 ];
 
+/// How BTF programs read the kernel's structs where an event is frequent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    /// By loads whose types the verifier checks.
+    Typed,
+    /// By a helper that copies.
+    Copied,
+}
+
 /// The loaded programs.
 pub(super) struct Programs {
     ebpf: Ebpf,
@@ -115,11 +124,31 @@ impl Programs {
         tracefs: &Path,
         processes: u32,
     ) -> Result<Self, OpenError> {
+        let mut programs = match Self::load_counts(options, kind, tracefs, processes, Reads::Typed) {
+            // A kernel that does not take typed loads may take the dearer way.
+            Err(error) if kind == TracepointKind::Btf && !error.denied => {
+                Self::load_counts(options, kind, tracefs, processes, Reads::Copied)?
+            }
+            loaded => loaded?,
+        };
+        programs.without_victims = programs.load_classic(&[VICTIM], tracefs).err();
+        programs.without_calls = programs.load_classic(INSPECT, tracefs).err();
+        Ok(programs)
+    }
+
+    fn load_counts(
+        options: &KernelOptions,
+        kind: TracepointKind,
+        tracefs: &Path,
+        processes: u32,
+        reads: Reads,
+    ) -> Result<Self, OpenError> {
         // 0 is below every level: the verifier drops the messages from the programs.
         let level: u8 = if options.debug { aya_log::Level::Debug as u8 } else { 0 };
         // First: where it reads all of the kernel's BTF after all, nothing else is held.
         let mut loader = loader::new();
-        let Known { offsets, tracepoints } = known(kind, tracefs)?;
+        let Known { mut offsets, tracepoints } = known(kind, tracefs)?;
+        offsets.typed_loads = u32::from(reads == Reads::Typed);
         loader.override_global("OFFSETS", &offsets, true).override_global("AYA_LOG_LEVEL", &level, false);
         loader.map_max_entries("PROCESSES", processes);
         if let Some(bytes) = options.ring_bytes {
@@ -134,8 +163,6 @@ impl Programs {
             programs.load_btf(tracepoints)?;
         }
         programs.load_classic(programs.classic(), tracefs)?;
-        programs.without_victims = programs.load_classic(&[VICTIM], tracefs).err();
-        programs.without_calls = programs.load_classic(INSPECT, tracefs).err();
         Ok(programs)
     }
 
