@@ -58,7 +58,7 @@ struct Draft {
 impl KernelSource {
     /// Everything that happened since the call before.
     pub(super) fn observe(&mut self, at: Moment) -> Result<(Vec<Reading>, Vec<Event>)> {
-        let epoch = self.maps.begin_epoch().context("writing the map CONTROL")?;
+        let epoch = self.maps.begin_epoch().context("writing the map .bss")?;
         let mut draft = Draft { epoch, ..Draft::default() };
         self.held.next_round();
         let mut changed = std::mem::take(&mut self.deferred);
