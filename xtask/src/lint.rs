@@ -25,6 +25,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("formatting", formatting),
     ("clippy, user side", clippy_user),
     ("clippy, kernel side", clippy_kernel),
+    ("arm64, both sides", arm64),
     ("documentation", documentation),
     ("file lengths", file_lengths),
 ];
@@ -92,6 +93,17 @@ fn clippy_kernel(workspace: &Workspace) -> Result<()> {
     command.args(["-Z", "build-std=core", "--target-dir"]).arg(workspace.target.join("lint-kernel"));
     command.env("CARGO_ENCODED_RUSTFLAGS", format!("--cfg=bpf_target_arch=\"{architecture}\""));
     run_command(command.args(["--", "-D", "warnings"]))
+}
+
+/// Whether both sides compile for the other architecture of servers. Nothing of it is run here.
+fn arm64(workspace: &Workspace) -> Result<()> {
+    if !toolchain::has_target(toolchain::ARM64) {
+        eprintln!("lint: {} is not installed: left out (fix: rustup target add {0})", toolchain::ARM64);
+        return Ok(());
+    }
+    let mut command = workspace.cargo("check");
+    command.args(["--locked", "--package", "leakscope", "--bins", "--target", toolchain::ARM64]);
+    run_command(&mut command)
 }
 
 /// The name that aya gives the machine's architecture.

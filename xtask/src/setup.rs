@@ -122,6 +122,17 @@ const STEPS: &[Step] = &[
         remedy: linker::remedy,
     },
     Step {
+        name: "arm64 target",
+        needed_by: &[Lint],
+        optional: Some("lint does not compile for arm64"),
+        check: |_| match toolchain::has_target(toolchain::ARM64) {
+            true => State::Ready(toolchain::ARM64.to_owned()),
+            false => State::Missing(format!("{} is not installed", toolchain::ARM64)),
+        },
+        repair: |_| rustup(&["target", "add", toolchain::ARM64]),
+        remedy: |_| typed(&["target", "add", toolchain::ARM64]),
+    },
+    Step {
         name: "musl target",
         needed_by: &[Release],
         optional: Some("a release build needs this machine's glibc or a newer one where it runs"),

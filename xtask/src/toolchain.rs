@@ -74,6 +74,9 @@ pub fn nightly_sysroot(workspace: &Workspace) -> Result<PathBuf> {
     Ok(output(workspace.nightly("rustc").args(["--print", "sysroot"]))?.trim().into())
 }
 
+/// What is checked to compile for arm64: musl, so that no C compiler is asked for.
+pub const ARM64: &str = "aarch64-unknown-linux-musl";
+
 /// The target of a static build on this machine.
 pub fn musl(version: &Version) -> String {
     format!("{}-unknown-linux-musl", version.architecture())

@@ -25,6 +25,7 @@ pub use group::Group;
 pub use guard::Protections;
 pub use kill::{KillOptions, end, kill};
 pub use memory::{MemoryReturn, moved};
+pub use mrelease::is_here as takes_memory_back;
 pub use outcome::{Bystander, Check, Followed, Outcome, OutcomeKind, Sent};
 pub use restrain::{Means, Measure, Restraint, restrain, undo};
 pub use rule::Rule;

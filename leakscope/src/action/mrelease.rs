@@ -26,6 +26,13 @@ fn process_mrelease(pidfd: BorrowedFd<'_>) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Whether this kernel has the call: it is asked for a descriptor that nobody has.
+pub fn is_here() -> bool {
+    // SAFETY: no descriptor is -1, so that nothing is done.
+    let result = unsafe { libc::syscall(SYS_PROCESS_MRELEASE, -1, 0) };
+    result == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
+}
+
 /// Asks for it on a thread of its own, and says whether the kernel did.
 async fn release_memory(pidfd: BorrowedFd<'_>) -> io::Result<()> {
     let own = pidfd.try_clone_to_owned()?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::process::Pressure;
 use crate::report::{DoctorLine, Health, PressureLine, Style, doctor_table};
-use crate::source::{Attached, KernelOptions, KernelSource, KernelStatus, Lost, Source as _};
+use crate::source::{Attached, Counters, KernelOptions, KernelSource, KernelStatus, Lost, Source as _};
 use crate::ui::Ui;
 
 /// Capabilities by their bit (include/uapi/linux/capability.h), and what needs them.
@@ -40,7 +40,7 @@ pub async fn examine() -> Findings {
     lines.extend(capabilities());
     let (ebpf, side) = kernel_side().await;
     lines.extend(side);
-    lines.extend([cgroups(), pressure(), pidfd(), python(), build()]);
+    lines.extend([cgroups(), pressure(), pidfd(), mrelease(), python(), build()]);
     Findings { lines, ebpf }
 }
 
@@ -228,7 +228,39 @@ fn status_lines(status: &KernelStatus) -> Vec<DoctorLine> {
     }));
     lines.push(line("  in a second", Health::Works, status.summary()));
     lines.push(line("  syscall tracepoints", Health::Works, "attached only while a process is suspected"));
+    lines.extend(match status.counters {
+        Some(counters) => counter_lines(counters),
+        None => vec![
+            line(
+                "  rss_stat counters",
+                Health::Limited,
+                "classic tracepoints: memory that others change is nobody's",
+            ),
+            line(
+                "  exit status",
+                Health::Limited,
+                "classic tracepoints do not tell it: from the pidfd, since 6.15",
+            ),
+        ],
+    });
     lines
+}
+
+fn counter_lines(counters: Counters) -> Vec<DoctorLine> {
+    let told = if counters.per_cpu {
+        "per CPU (since 6.2): an event for each page; the value lags by a batch of pages for each CPU"
+    } else {
+        "per thread (before 6.2): an event for each 64 pages; page faults tell of smaller growth"
+    };
+    let (health, read) = match counters.typed_loads {
+        true => (Health::Works, "by typed loads"),
+        false => (Health::Limited, "by copies, some 150 ns a fault dearer: this kernel refuses typed loads"),
+    };
+    vec![
+        line("  rss_stat counters", Health::Works, told),
+        line("  kernel memory is read", health, read),
+        line("  exit status", Health::Works, "from sched_process_exit"),
+    ]
 }
 
 /// What one event costs, where it was measured; 75 to 80 ns more are the two looks at the clock that measure it.
@@ -285,6 +317,16 @@ fn pidfd() -> DoctorLine {
         Err(error) => {
             line("pidfd", Health::Missing, format!("pidfd_open: {error}: leakscope will not kill here"))
         }
+    }
+}
+
+fn mrelease() -> DoctorLine {
+    if crate::action::takes_memory_back() {
+        let use_of = "memory of a process that SIGKILL does not end is taken back all the same";
+        line("process_mrelease", Health::Works, use_of)
+    } else {
+        let instead = "since 5.15: here a killed process that hangs keeps its memory until it ends";
+        line("process_mrelease", Health::Limited, instead)
     }
 }
 

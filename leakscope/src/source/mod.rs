@@ -16,7 +16,8 @@ mod unread;
 
 pub use host::now;
 pub use kernel::{
-    Attached, KernelOptions, KernelSource, MapFill, OpenError, Status as KernelStatus, TracepointKind,
+    Attached, Contract, Counters, KernelOptions, KernelSource, MapFill, OpenError, Status as KernelStatus,
+    TracepointKind, recorded_contracts,
 };
 pub use live::{Live, OpenOptions, Opened, Wanted};
 pub use paced::Paced;

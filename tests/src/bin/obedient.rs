@@ -13,6 +13,7 @@
 //! | `brk B` | moves the end of its heap by B, up or down; 0 asks where it is |
 //! | `dontneed B` | maps B bytes, touches them, gives them back with `madvise` |
 //! | `churn N` | N children begin; each touches 20 pages, lives for up to a second, and is waited for by nobody |
+//! | `leak N MS` | touches N fresh pages every MS milliseconds and never answers |
 //! | `refused` | a `munmap`, an `mmap` and an `madvise` that the kernel refuses |
 //! | `exit C` | exits with status C |
 
@@ -75,9 +76,12 @@ fn obey(command: &str, first: i64, second: i64, mapped: &mut Vec<(*mut u8, usize
             // SAFETY: an address below the heap is refused, and answered with the heap's end.
             unsafe { libc::syscall(libc::SYS_brk, 0) };
         }
+        // By the call itself: some C libraries have an `sbrk` that moves nothing.
         "brk" => {
+            // SAFETY: an address below the heap is refused, and answered with the heap's end.
+            let end = unsafe { libc::syscall(libc::SYS_brk, 0) };
             // SAFETY: moves the end of the heap; what malloc has there stays below it, growth comes before shrinkage.
-            unsafe { libc::sbrk(isize::try_from(first).unwrap_or(0)) };
+            unsafe { libc::syscall(libc::SYS_brk, end + first) };
         }
         "dontneed" => {
             let address = map(bytes);
@@ -85,6 +89,11 @@ fn obey(command: &str, first: i64, second: i64, mapped: &mut Vec<(*mut u8, usize
             // SAFETY: a mapping of our own.
             unsafe { libc::madvise(address.cast(), bytes, libc::MADV_DONTNEED) };
         }
+        "leak" => loop {
+            touch(bytes);
+            // SAFETY: no memory is involved.
+            unsafe { libc::usleep(u32::try_from(1000 * second).unwrap_or(1_000_000)) };
+        },
         "churn" => (0..first).for_each(short_life),
         "refused" => refused(),
         "exit" => std::process::exit(i32::try_from(first).unwrap_or(0)),

@@ -2,10 +2,12 @@
 //!
 //! A difference is an error that names the field, because the alternative is to count nonsense.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use leakscope_common::Offsets;
 
+use super::contract;
 use super::error::OpenError;
 
 /// A field that the kernel side reads.
@@ -54,6 +56,31 @@ pub(super) fn exit_group_dead(tracefs: &Path) -> Result<u32, OpenError> {
     Ok(found.map_or(Offsets::ABSENT, |found| found.offset))
 }
 
+/// The fields of every tracepoint that is read, as the running kernel has them.
+pub(super) fn contract(tracefs: &Path) -> BTreeMap<String, Vec<contract::Field>> {
+    let fields = |format: String| -> Vec<contract::Field> {
+        let own = parse(&format).filter(|found| !found.name.starts_with("common_"));
+        own.map(|Found { name, offset, size }| contract::Field { name: name.to_owned(), offset, size })
+            .collect()
+    };
+    let events = EXPECTED.iter().filter_map(|(event, _)| Some((*event, read(tracefs, event).ok()?)));
+    events.map(|(event, format)| (event.to_owned(), fields(format))).collect()
+}
+
+/// Compares recorded fields with what is read of them; a tracepoint that is not there is one that can be done without, or
+/// that is missed when the programs are loaded.
+pub(super) fn check_contract(formats: &BTreeMap<String, Vec<contract::Field>>) -> Result<(), OpenError> {
+    for (event, expected) in EXPECTED {
+        let Some(fields) = formats.get(*event) else { continue };
+        let found = |field: &'_ contract::Field| (field.offset, field.size);
+        for wanted in *expected {
+            let of = fields.iter().find(|field| field.name == wanted.name).map(found);
+            same(event, *wanted, of)?;
+        }
+    }
+    Ok(())
+}
+
 fn read(tracefs: &Path, event: &str) -> Result<String, OpenError> {
     let path = tracefs.join("events").join(event).join("format");
     std::fs::read_to_string(&path)
@@ -62,21 +89,28 @@ fn read(tracefs: &Path, event: &str) -> Result<String, OpenError> {
 
 fn compare(event: &str, format: &str, expected: &[Field]) -> Result<(), OpenError> {
     for wanted in expected {
-        let name = wanted.name;
-        let differs = match parse(format).find(|found| found.name == name) {
-            None => format!("it has no field {name}"),
-            Some(found) if (found.offset, found.size) != (wanted.offset, wanted.size) => format!(
-                "its field {name} is {} bytes at {}, expected {} bytes at {}",
-                found.size, found.offset, wanted.size, wanted.offset
-            ),
-            Some(_) => continue,
-        };
-        return Err(OpenError::new(
-            format!("tracepoint {}: {differs}", event.replace('/', ":")),
-            "this kernel is not known yet: please report it; --source procfs works meanwhile",
-        ));
+        let found = parse(format).find(|found| found.name == wanted.name);
+        same(event, *wanted, found.map(|found| (found.offset, found.size)))?;
     }
     Ok(())
+}
+
+/// Whether a field is where it is read, and as long; `found` is its offset and size.
+fn same(event: &str, wanted: Field, found: Option<(u32, u32)>) -> Result<(), OpenError> {
+    let Field { name, offset: wanted_at, size: wanted_size } = wanted;
+    let differs = match found {
+        None => format!("it has no field {name}"),
+        Some((offset, size)) if (offset, size) != (wanted_at, wanted_size) => {
+            format!(
+                "its field {name} is {size} bytes at {offset}, expected {wanted_size} bytes at {wanted_at}"
+            )
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(OpenError::new(
+        format!("tracepoint {}: {differs}", event.replace('/', ":")),
+        "this kernel is not known yet: please report it; --source procfs works meanwhile",
+    ))
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@
 
 mod batch;
 mod btf;
+mod contract;
 mod error;
 mod faults;
 mod formats;
@@ -28,11 +29,13 @@ use std::time::Duration;
 use anyhow::Result;
 use aya_log::EbpfLogger;
 use leakscope_common::{PROCESSES_DEFAULT, RING_BYTES, SUSPECTS_MAX, Tallies, Tally};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::time::Interval;
 
+pub use contract::{Contract, recorded as recorded_contracts};
 pub use error::OpenError;
 pub use maps::MapFill;
-pub use programs::{Attached, TracepointKind};
+pub use programs::{Attached, Counters, TracepointKind};
 
 use self::batch::Known;
 use self::faults::FaultTrail;
@@ -88,6 +91,8 @@ impl Default for KernelOptions {
 pub struct Status {
     /// Which kind of tracepoints the count tier uses.
     pub kind: TracepointKind,
+    /// How the counters of an address space are told; `None` where tracepoints are classic.
+    pub counters: Option<Counters>,
     /// The programs at work.
     pub attached: Vec<Attached>,
     /// How full the maps are.
@@ -169,6 +174,7 @@ impl KernelSource {
             None => tracefs::find(&mut notes)?,
         };
         let processes = options.max_processes.unwrap_or_else(pids_possible);
+        lift_memory_lock_limit();
         let load = |kind| Programs::load(options, kind, &tracefs, processes);
         let mut programs = match options.tracepoints {
             TracepointKind::Auto => match load(TracepointKind::Btf) {
@@ -243,6 +249,7 @@ impl KernelSource {
         let tallies = self.maps.tallies()?;
         Ok(Status {
             kind: self.programs.kind(),
+            counters: self.programs.counters(),
             attached: self.programs.attached(),
             maps: self.maps.fill(),
             corrections: self.corrections,
@@ -254,6 +261,10 @@ impl KernelSource {
     fn lost(&self) -> Lost {
         let cause = |tally| Some((maps::cause(tally)?.into(), self.tallies.get(tally)));
         let mut causes: Vec<_> = Tally::ALL.into_iter().filter_map(cause).collect();
+        causes.push((
+            "a program was at work on that CPU already: an event was not counted".into(),
+            self.programs.missed(),
+        ));
         causes.extend(self.unread.causes());
         causes.push(("more suspects than can be inspected".into(), self.suspects_refused));
         causes.extend(self.untraced.as_ref().map(|(why, count)| (why.clone().into(), *count)));
@@ -338,6 +349,13 @@ fn refuse_nested_pid_namespace() -> Result<(), OpenError> {
         format!("this is the pid namespace {}, and kernel programs see the host's pids", own.display()),
         "run in the host's pid namespace (docker run --pid=host, hostPID: true), or use --source procfs",
     ))
+}
+
+/// Before 5.11 the maps count against RLIMIT_MEMLOCK, of which few have more than 64 KB. Where it may not be lifted, it is
+/// the map that is too large for it that fails, and says so.
+fn lift_memory_lock_limit() {
+    let without_limit = Rlimit { current: None, maximum: None };
+    let _ = setrlimit(Resource::Memlock, without_limit);
 }
 
 /// The kernel's BTF takes megabytes for a moment, which the allocator would keep for ever.

@@ -3,6 +3,7 @@
 //!
 //! Rust programs for BPF have no CO-RE relocations: this is what stands in for them, once, when the programs are loaded.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use leakscope_common::Offsets;
@@ -117,6 +118,48 @@ impl<'a> Struct<'a> {
     fn required(&self, member: &'static str) -> Result<u32, OpenError> {
         self.optional(member).ok_or_else(|| unusable(&format!("struct {} has no field {member}", self.name)))
     }
+}
+
+impl Argument {
+    /// As the contract has it.
+    fn word(self) -> String {
+        match self {
+            Self::Pointer(name) => format!("*{name}"),
+            Self::Number => "number".to_owned(),
+        }
+    }
+}
+
+/// Structs that an argument of interest points to.
+const POINTED_TO: [&str; 4] = ["mm_struct", "pt_regs", "task_struct", "linux_binprm"];
+
+/// The arguments of every BTF tracepoint that is used, as a kernel describes them.
+pub(super) fn contract(btf: &Btf) -> BTreeMap<String, Vec<String>> {
+    let word = |id: &u32| match POINTED_TO.iter().find(|name| btf.points_to(*id, name)) {
+        Some(name) => Argument::Pointer(name).word(),
+        None if btf.is_number(*id) => Argument::Number.word(),
+        None => "other".to_owned(),
+    };
+    let described =
+        |name: &str| Some(btf.parameters(&format!("btf_trace_{name}"))?.iter().skip(1).map(word).collect());
+    SIGNATURES.iter().filter_map(|(name, _)| Some(((*name).to_owned(), described(name)?))).collect()
+}
+
+/// Compares recorded arguments with those that the kernel side takes; more may follow.
+pub(super) fn check_contract(arguments: &BTreeMap<String, Vec<String>>) -> Result<(), OpenError> {
+    for (tracepoint, wanted) in SIGNATURES {
+        let found = arguments.get(*tracepoint);
+        let found =
+            found.ok_or_else(|| unusable(&format!("it does not describe the tracepoint {tracepoint}")))?;
+        for (index, wanted) in wanted.iter().enumerate() {
+            if found.get(index) != Some(&wanted.word()) {
+                return Err(unusable(&format!(
+                    "argument {index} of the tracepoint {tracepoint} is not {wanted:?}"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// `btf_trace_NAME` is a pointer to a function of a `void *` and the tracepoint's arguments.

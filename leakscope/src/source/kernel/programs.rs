@@ -3,6 +3,7 @@
 //!
 //! Nothing is pinned: the programs live as long as this process holds their descriptors, and end with it however it ends.
 
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -51,6 +52,15 @@ pub struct Attached {
     pub id: Option<u32>,
     /// How often it ran and for how long altogether; `None` unless the kernel measures it (`kernel.bpf_stats_enabled`).
     pub runs: Option<(u64, Duration)>,
+}
+
+/// How a kernel tells of the counters of an address space, and how they are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// Each CPU has a part of its own: since 6.2. Before, each thread has, of 64 events at most.
+    pub per_cpu: bool,
+    /// They are read by loads whose types the verifier checks, and not by a helper that copies.
+    pub typed_loads: bool,
 }
 
 /// A program and its tracepoint.
@@ -110,6 +120,7 @@ enum Reads {
 pub(super) struct Programs {
     ebpf: Ebpf,
     kind: TracepointKind,
+    offsets: Offsets,
     inspecting: Vec<(&'static str, TracePointLinkId)>,
     /// Why there is no program for what one can do without: the kernel was built without the tracepoint.
     without_victims: Option<OpenError>,
@@ -158,7 +169,7 @@ impl Programs {
             .load(OBJECT)
             .map_err(|error| OpenError::while_doing("creating the kernel side's maps", &error))?;
         let mut programs =
-            Self { ebpf, kind, inspecting: Vec::new(), without_victims: None, without_calls: None };
+            Self { ebpf, kind, offsets, inspecting: Vec::new(), without_victims: None, without_calls: None };
         if let Some(tracepoints) = &tracepoints {
             programs.load_btf(tracepoints)?;
         }
@@ -272,6 +283,21 @@ impl Programs {
         times.reduce(|sum, time| sum + time)
     }
 
+    /// How the running kernel's counters are told and read; `None` where tracepoints are classic.
+    pub(super) fn counters(&self) -> Option<Counters> {
+        (self.kind == TracepointKind::Btf).then_some(Counters {
+            // A bare counter takes eight bytes, one that is summed over the CPUs has a lock and a list beside it.
+            per_cpu: self.offsets.mm_rss_stride > 8,
+            typed_loads: self.offsets.typed_loads != 0,
+        })
+    }
+
+    /// Events that no program saw because it was at work on that CPU already: where programs can be preempted, another
+    /// process may come in between. The kernel counts them, since 5.12.
+    pub(super) fn missed(&self) -> u64 {
+        COUNT_BTF.iter().filter_map(|entry| missed(self.ebpf.program(entry.program)?)).sum()
+    }
+
     pub(super) fn kind(&self) -> TracepointKind {
         self.kind
     }
@@ -317,6 +343,14 @@ impl std::fmt::Display for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.category, self.name)
     }
+}
+
+/// What aya does not read of a program's state stands in its descriptor's file.
+fn missed(program: &Program) -> Option<u64> {
+    let Program::BtfTracePoint(program) = program else { return None };
+    let descriptor = program.fd().ok()?.as_fd().as_raw_fd();
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
 }
 
 /// What the kernel says of a program; `None` of one that is not loaded.

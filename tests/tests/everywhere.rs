@@ -1,0 +1,163 @@
+//! leakscope from end to end as it must work on every kernel that is supported: nothing but the binary and Rust workloads,
+//! so that `cargo xtask test --vm` can run it where there is no interpreter and no compiler. No event is counted and no
+//! time is held: older kernels batch `rss_stat`, and an emulated processor is slow. Needs root.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use leakscope_tests::Obedient;
+use leakscope_tests::cgroup::SmallGroup;
+use leakscope_tests::command::{Ran, leakscope, require_root, run};
+use serde_json::Value;
+
+const MIB: u64 = 1 << 20;
+
+fn start() -> Result<Obedient> {
+    let mut process = Obedient::start(env!("CARGO_BIN_EXE_obedient"))?;
+    process.obey("touch 200")?;
+    Ok(process)
+}
+
+/// 24 KiB, five times a second, kept for ever.
+fn leak(process: &mut Obedient) -> Result<()> {
+    process.tell("leak 6 200")
+}
+
+/// Field 22 of `/proc/PID/stat`: whoever has the same start time is the same process.
+fn start_time(process: &Obedient) -> Result<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid()))?;
+    let after_name = stat.rsplit(')').next().context("stat")?;
+    Ok(after_name.split_whitespace().nth(19).context("start time")?.to_owned())
+}
+
+fn passed(action: &Value, check: &str) -> bool {
+    let mut checks = action["checks"].as_array().into_iter().flatten();
+    checks.any(|done| done["check"] == check && done["passed"] == true)
+}
+
+#[test]
+fn doctor_says_how_each_thing_is_measured_here() {
+    require_root();
+    let ran = run(&["doctor", "--json"]);
+    let doctor = ran.json();
+    assert_eq!((ran.code(), &doctor["source"]), (0, &"ebpf".into()), "{doctor:#}");
+    let item = |name: &str| {
+        let items = doctor["items"].as_array().expect("items");
+        let found = items.iter().find(|item| item["item"].as_str().map(str::trim) == Some(name));
+        found.unwrap_or_else(|| panic!("nothing of {name}: {doctor:#}"))
+    };
+    for tracepoint in ["kmem:rss_stat", "exceptions:page_fault_user", "sched:sched_process_exit"] {
+        let detail = item(tracepoint)["detail"].as_str().unwrap_or_default();
+        assert!(detail.starts_with("btf"), "{tracepoint}: {detail}");
+    }
+    for told in
+        ["kernel", "kernel side", "oom:mark_victim", "cgroups", "pressure (PSI)", "pidfd", "process_mrelease"]
+    {
+        assert!(item(told)["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{told}");
+    }
+    let counters = item("rss_stat counters")["detail"].as_str().unwrap_or_default();
+    assert!(counters.contains("CPU") || counters.contains("thread"), "{counters}");
+}
+
+#[test]
+fn the_leaker_is_found_and_killed_and_its_twin_lives() -> Result<()> {
+    require_root();
+    let (mut leaker, mut twin) = (start()?, start()?);
+    let before = start_time(&twin)?;
+    leak(&mut leaker)?;
+    let (leaks, lives) = (leaker.pid().to_string(), twin.pid().to_string());
+    let ran = run(&[
+        "hunt",
+        "--json",
+        "--no-report",
+        "--kill",
+        "--yes",
+        "--confirm",
+        "10s",
+        "--timeout",
+        "120s",
+        "--source",
+        "ebpf",
+        "--pid",
+        &leaks,
+        "--pid",
+        &lives,
+    ]);
+    let hunt = ran.json();
+    assert_eq!(ran.code(), 0, "{hunt:#}\n{}", ran.stderr);
+    let actions = hunt["actions"].as_array().context("actions")?;
+    ensure!(actions.len() == 1, "{hunt:#}");
+    assert_eq!(
+        (&actions[0]["pid"], &actions[0]["outcome"]),
+        (&leaker.pid().0.into(), &"killed".into()),
+        "{hunt:#}"
+    );
+    for check in ["identity", "death"] {
+        assert!(passed(&actions[0], check), "{check}: {hunt:#}");
+    }
+    ensure!(!leaker.wait()?.success(), "it ended by itself");
+    // It still does as it is told, and is who it was.
+    twin.obey("touch 10")?;
+    assert_eq!(start_time(&twin)?, before);
+    Ok(())
+}
+
+#[test]
+fn a_dry_run_hurts_nobody_and_a_kill_ends_that_process_alone() -> Result<()> {
+    require_root();
+    let (mut victim, mut twin) = (start()?, start()?);
+    let pid = victim.pid().to_string();
+    let ran = run(&["kill", "--json", "--dry-run", &pid]);
+    assert_eq!(ran.json()["outcome"], "dry-run", "{}", ran.stderr);
+    victim.obey("touch 10").context("it was only asked what would be done")?;
+    let ran = run(&["kill", "--json", &pid]);
+    assert_eq!((ran.code(), &ran.json()["outcome"]), (0, &"killed".into()), "{}\n{}", ran.stdout, ran.stderr);
+    victim.wait()?;
+    twin.obey("touch 10")
+}
+
+#[test]
+fn the_limit_of_the_cgroup_above_a_leaker_is_named() -> Result<()> {
+    require_root();
+    let group = SmallGroup::new("everywhere", 256 * MIB)?;
+    let mut leaker = start()?;
+    std::fs::write(group.procs(), leaker.pid().to_string())?;
+    leak(&mut leaker)?;
+    let hunted: Ran = leakscope()
+        .args(["hunt", "--json", "--no-report", "--confirm", "10s", "--timeout", "120s", "--source", "ebpf"])
+        .args(["--pid", &leaker.pid().to_string()])
+        .stdin(Stdio::null())
+        .output()?
+        .into();
+    let hunt = hunted.json();
+    assert_eq!(hunted.code(), 1, "found and left alone: {hunt:#}\n{}", hunted.stderr);
+    let oom = &hunt["suspects"][0]["oom"];
+    assert_eq!((&oom["limit"], &oom["limit_bytes"]), (&group.path().into(), &(256 * MIB).into()), "{hunt:#}");
+    Ok(())
+}
+
+#[test]
+fn without_the_kernel_side_proc_alone_finds_the_same_leaker() -> Result<()> {
+    require_root();
+    let mut leaker = start()?;
+    leak(&mut leaker)?;
+    let hunted: Ran = Command::new(leakscope().get_program())
+        .args([
+            "hunt",
+            "--json",
+            "--no-report",
+            "--confirm",
+            "10s",
+            "--timeout",
+            "180s",
+            "--source",
+            "procfs",
+        ])
+        .args(["--pid", &leaker.pid().to_string()])
+        .stdin(Stdio::null())
+        .output()?
+        .into();
+    let hunt = hunted.json();
+    assert_eq!((hunted.code(), &hunt["suspects"][0]["pid"]), (1, &leaker.pid().0.into()), "{hunt:#}");
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! The live tests on other kernels: each is booted in a virtual machine of its own, from Debian's packages, with the
+//! test executables in its initial RAM disk. No KVM is needed, nothing of the system's own packages is touched, and what is
+//! downloaded stays in `target/vm`.
+//!
+//! [`debian`] gets QEMU, busybox and kernels, [`image`] packs what is booted, [`boot`] runs one machine and reads what it
+//! says, [`outcome`] makes a table of it: kernel by test. Start reading at [`run`].
+
+mod boot;
+mod debian;
+mod image;
+mod outcome;
+
+use std::{collections::VecDeque, fs, path::PathBuf, sync::Mutex, thread::ScopedJoinHandle};
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+
+use crate::{
+    setup::{self, Purpose},
+    toolchain,
+    workspace::{Artifact, Workspace, artifacts},
+};
+
+use self::debian::{Debian, Kernel};
+pub use self::outcome::Matrix;
+
+/// The kernels that are tried unless others are named: the oldest that is supported, two of long life, the newest there is.
+pub const USUAL: [&str; 4] = ["5.10", "6.1", "6.12", "newest"];
+
+/// The live tests that need no interpreter, no compiler and no more than busybox.
+const EXECUTABLES: [&str; 7] =
+    ["contract", "everywhere", "kernel_counts", "kernel_edges", "left_behind", "tiers", "budget"];
+
+/// Machines at a time: their tests wait for a third of the time.
+const AT_ONCE: usize = 2;
+
+/// A fault that is planted in one machine, so that it can be seen how it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planted {
+    kind: Fault,
+    series: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// A test executable that fails.
+    FailingTest,
+    /// A kernel that panics.
+    Panic,
+    /// A test executable that never ends.
+    Hang,
+}
+
+impl std::str::FromStr for Planted {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("{word:?} is no fault: give failing-test:SERIES, panic:SERIES or hang:SERIES");
+        let (kind, series) = word.split_once(':').ok_or_else(wrong)?;
+        let kind = match kind {
+            "failing-test" => Fault::FailingTest,
+            "panic" => Fault::Panic,
+            "hang" => Fault::Hang,
+            _ => return Err(wrong()),
+        };
+        Ok(Self { kind, series: series.to_owned() })
+    }
+}
+
+/// What is asked of the machines.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted<'a> {
+    /// Series such as `6.1`, `newest`, or `all`; none: [`USUAL`].
+    pub series: &'a [String],
+    /// Only the tests whose name contains this.
+    pub filter: &'a [String],
+    /// Faults to be told of.
+    pub planted: &'a [Planted],
+    /// Whether the tracepoints that the machines show are written down as the contract.
+    pub record: bool,
+}
+
+/// What the machines need before the first is booted.
+pub struct Ready {
+    debian: Debian,
+    kernels: Vec<Kernel>,
+}
+
+/// Gets QEMU and the kernels.
+///
+/// # Errors
+/// Where they cannot be had: without Debian's package manager, without network, on another architecture.
+pub fn prepare(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Ready> {
+    ensure!(
+        std::env::consts::ARCH == "x86_64",
+        "the machines are x86_64, and so must be the one that builds their tests"
+    );
+    let series: Vec<String> = match wanted.series {
+        [] => USUAL.map(str::to_owned).to_vec(),
+        some => some.to_vec(),
+    };
+    let debian = Debian::ready(&workspace.target.join("vm"))?;
+    let kernels = debian.kernels(&series)?;
+    let known = |planted: &&Planted| kernels.iter().any(|kernel| kernel.series == planted.series);
+    if let Some(planted) = wanted.planted.iter().find(|planted| !known(planted)) {
+        bail!(
+            "no fault can be planted in {}: that kernel is not among those that are booted",
+            planted.series
+        );
+    }
+    Ok(Ready { debian, kernels })
+}
+
+/// Boots every kernel and returns what became of each test.
+///
+/// # Errors
+/// When what is booted cannot be built or packed; what goes wrong in a machine is in the matrix.
+pub fn run(workspace: &Workspace, ready: &Ready, wanted: &Wanted<'_>) -> Result<Matrix> {
+    let built = build(workspace)?;
+    let folder = workspace.target.join("vm");
+    let stage = image::stage(workspace, &ready.debian, &built, wanted.filter)?;
+    let mut machines = VecDeque::new();
+    for kernel in &ready.kernels {
+        let planted = wanted.planted.iter().find(|planted| planted.series == kernel.series);
+        machines.push_back((kernel, stage.pack(&kernel.series, planted.map(|planted| planted.kind))?));
+    }
+    let waiting = Mutex::new(machines);
+    let next = || waiting.lock().map_or(None, |mut waiting| waiting.pop_front());
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((kernel, image)) = next() {
+            eprintln!("-- vm: {}", kernel.release);
+            done.push((kernel, boot::boot(&ready.debian, kernel, &image, &folder)?));
+            fs::remove_file(&image.path).with_context(|| format!("removing {}", image.path.display()))?;
+        }
+        Ok(done)
+    };
+    let outcomes: Vec<Result<Vec<_>>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        let ended = |worker: ScopedJoinHandle<'_, _>| {
+            worker.join().unwrap_or_else(|_| Err(anyhow!("a worker panicked")))
+        };
+        workers.into_iter().map(ended).collect()
+    });
+    let mut outcomes: Vec<_> =
+        outcomes.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+    outcomes.sort_by_key(|(kernel, _)| ready.kernels.iter().position(|one| one.release == kernel.release));
+    let mut matrix = Matrix::default();
+    outcomes.into_iter().for_each(|(kernel, outcome)| matrix.add(kernel, outcome));
+    if wanted.record {
+        matrix.write_record(workspace)?;
+    }
+    Ok(matrix)
+}
+
+/// What is put into the machines.
+struct Built {
+    leakscope: PathBuf,
+    tests: Vec<Artifact>,
+    /// Programs that the tests start, at the very paths that they were compiled with.
+    workloads: Vec<PathBuf>,
+}
+
+/// Builds static executables, which need no library in the machine.
+fn build(workspace: &Workspace) -> Result<Built> {
+    setup::ensure(workspace, &[Purpose::Build, Purpose::Release])?;
+    let musl = toolchain::musl(&toolchain::host()?);
+    ensure!(
+        toolchain::has_target(&musl),
+        "Rust's target {musl} is not installed, and the machines have no C library\n  fix: rustup target add {musl}"
+    );
+    let mut leakscope = workspace.cargo("build");
+    leakscope.args(["--locked", "--package", "leakscope", "--bin", "leakscope", "--target", &musl]);
+    let leakscope = artifacts(&mut leakscope)?.into_iter().find(|artifact| artifact.name == "leakscope");
+    let mut tests = workspace.cargo("test");
+    tests.args(["--locked", "--no-run", "--package", "leakscope-tests", "--target", &musl]);
+    for name in EXECUTABLES {
+        tests.args(["--test", name]);
+    }
+    let (tests, workloads): (Vec<Artifact>, Vec<Artifact>) =
+        artifacts(&mut tests)?.into_iter().partition(|artifact| artifact.is_test);
+    Ok(Built {
+        leakscope: leakscope.context("cargo built no program named leakscope")?.executable,
+        tests: EXECUTABLES
+            .iter()
+            .map(|name| {
+                let found = tests.iter().find(|artifact| artifact.name == *name);
+                let found = found.with_context(|| format!("cargo built no test executable {name}"))?;
+                Ok(Artifact { name: found.name.clone(), executable: found.executable.clone(), is_test: true })
+            })
+            .collect::<Result<_>>()?,
+        workloads: workloads.into_iter().map(|artifact| artifact.executable).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_named_with_the_kernel_that_it_is_planted_in() {
+        let planted: Planted = "panic:6.1".parse().unwrap();
+        assert_eq!(planted, Planted { kind: Fault::Panic, series: "6.1".into() });
+        for wrong in ["panic", "fire:6.1", ""] {
+            assert!(wrong.parse::<Planted>().is_err(), "{wrong}");
+        }
+    }
+}
