@@ -10,7 +10,13 @@ mod debian;
 mod image;
 mod outcome;
 
-use std::{collections::VecDeque, fs, path::PathBuf, sync::Mutex, thread::ScopedJoinHandle};
+use std::{
+    collections::VecDeque,
+    fs,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread::ScopedJoinHandle,
+};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
@@ -21,7 +27,9 @@ use crate::{
 };
 
 use self::debian::{Debian, Kernel};
+use self::image::Image;
 pub use self::outcome::Matrix;
+use self::outcome::Outcome;
 
 /// The kernels that are tried unless others are named: the oldest that is supported, two of long life, the newest there is.
 pub const USUAL: [&str; 4] = ["5.10", "6.1", "6.12", "newest"];
@@ -32,6 +40,9 @@ const EXECUTABLES: [&str; 7] =
 
 /// Machines at a time: their tests wait for a third of the time.
 const AT_ONCE: usize = 2;
+
+/// How often a machine is booted that does not come to its tests.
+const ATTEMPTS: u32 = 3;
 
 /// A fault that is planted in one machine, so that it can be seen how it is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,8 +139,7 @@ pub fn run(workspace: &Workspace, ready: &Ready, wanted: &Wanted<'_>) -> Result<
     let work = || {
         let mut done = Vec::new();
         while let Some((kernel, image)) = next() {
-            eprintln!("-- vm: {}", kernel.release);
-            done.push((kernel, boot::boot(&ready.debian, kernel, &image, &folder)?));
+            done.push((kernel, boot_to_the_tests(&ready.debian, kernel, &image, &folder)?));
             fs::remove_file(&image.path).with_context(|| format!("removing {}", image.path.display()))?;
         }
         Ok(done)
@@ -150,6 +160,20 @@ pub fn run(workspace: &Workspace, ready: &Ready, wanted: &Wanted<'_>) -> Result<
         matrix.write_record(workspace)?;
     }
     Ok(matrix)
+}
+
+/// Boots a machine; again where it did not come to its tests. QEMU's emulator loses a race with a kernel that patches its
+/// own code now and then (an `int3` that nobody set, in the first seconds): none of what is tested has run by then.
+fn boot_to_the_tests(debian: &Debian, kernel: &Kernel, image: &Image, folder: &Path) -> Result<Outcome> {
+    for attempt in 1.. {
+        eprintln!("-- vm: {}", kernel.release);
+        let outcome = boot::boot(debian, kernel, image, folder)?;
+        if outcome.began || attempt == ATTEMPTS {
+            return Ok(outcome);
+        }
+        eprintln!("{:>7}  it did not come to its tests: once more", kernel.series);
+    }
+    bail!("no attempt was made")
 }
 
 /// What is put into the machines.

@@ -52,6 +52,8 @@ pub struct Outcome {
     /// By executable and test, in the order in which they ran.
     pub tests: Vec<(String, Verdict)>,
     pub end: End,
+    /// Whether its script said a word: before that, nothing of ours has run in it.
+    pub began: bool,
     /// The tracepoints, as a machine that was asked shows them.
     contract: Option<Value>,
     doctor: Option<Value>,
@@ -96,7 +98,8 @@ pub struct Reader {
 impl Reader {
     /// Of a machine whose script's lines begin with `mark`.
     pub fn new(mark: &str) -> Self {
-        let outcome = Outcome { tests: Vec::new(), end: End::Stopped, contract: None, doctor: None };
+        let outcome =
+            Outcome { tests: Vec::new(), end: End::Stopped, began: false, contract: None, doctor: None };
         Self {
             mark: mark.to_owned(),
             rest: Vec::new(),
@@ -139,6 +142,7 @@ impl Reader {
             return (!line.trim().is_empty()).then(|| line.to_owned());
         };
         let (what, rest) = told.split_once(' ').unwrap_or((told, ""));
+        self.outcome.began = true;
         match what {
             "run" => self.running = Some(rest.to_owned()),
             "rc" => {
@@ -314,7 +318,8 @@ mod tests {
         let outcome = read(GOOD, End::Done);
         let expected = [("one", Verdict::Passed), ("two", Verdict::Passed), ("three", Verdict::Ignored)];
         assert_eq!(outcome.tests, expected.map(|(name, verdict)| (format!("kill::{name}"), verdict)));
-        assert!(outcome.is_good());
+        assert!(outcome.is_good() && outcome.began);
+        assert!(!read("Booting the kernel.\n", End::Panicked("Kernel panic".into())).began);
     }
 
     #[test]
