@@ -65,8 +65,11 @@ pub fn begin(tgid: u32, start_boottime: u64, shares_mm: u64, flags: u64) {
 /// Forgets a process.
 #[inline(always)]
 pub fn end(tgid: u32) {
-    // Not there: older than leakscope and idle since. User space may know it from /proc all the same.
-    let _ = PROCESSES.remove(tgid);
+    // Not there: older than leakscope and idle since, which user space may know from /proc all the same; or several threads
+    // that end at once each take themselves for the last: the first one's removal counts, and who has a place has an entry.
+    if PROCESSES.remove(tgid).is_err() {
+        return;
+    }
     let Some(slot) = slot(tgid) else { return };
     if tag(slot) != Slot::tag(tgid) {
         return;

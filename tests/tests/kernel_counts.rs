@@ -1,4 +1,5 @@
-//! The kernel side on the running kernel: it counts exactly and charges nobody for another one's memory. Needs root: without it these tests fail, they do not pass unseen.
+//! The kernel side on the running kernel: it counts exactly and charges nobody for another one's memory. Needs root: without
+//! it these tests fail, they do not pass unseen.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ const PREEMPTED: &str = "a program was at work on that CPU already";
 fn assert_counted(watch: &Watch, pid: Pid, pages: u64, missed: u64) {
     let counted = watch.first_touch(pid);
     assert!(
-        (pages - missed..pages + SLACK).contains(&counted),
+        (pages.saturating_sub(missed)..pages + SLACK).contains(&counted),
         "pid {pid}: {counted} faults, touched {pages} pages"
     );
 }

@@ -42,7 +42,7 @@ pub struct Arguments {
     #[arg(long)]
     no_vm: bool,
     /// With --vm: keep what the kernels say of their tracepoints, and write the table of supported kernels
-    #[arg(long, requires = "vm")]
+    #[arg(long, requires = "vm", conflicts_with_all = ["plant", "filter"])]
     record: bool,
     /// With --vm: plant a fault, to see how it is told: failing-test:SERIES, panic:SERIES, hang:SERIES
     #[arg(long, requires = "vm", hide = true)]
@@ -125,7 +125,9 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         tiers.push(timed("live", || live(workspace, &arguments.filter)));
     }
     let mut left_out = arguments.quick.then(|| "live   left out (--quick)".to_owned());
-    if !arguments.quick && !arguments.no_vm {
+    if !arguments.quick && !arguments.no_vm && !arguments.filter.is_empty() {
+        left_out = Some("vm     left out: some tests were named, and only a few run there".to_owned());
+    } else if !arguments.quick && !arguments.no_vm {
         match vm::prepare(workspace, &wanted) {
             Ok(ready) => tiers.push(timed("vm", || machines(workspace, &ready, &wanted))),
             Err(error) => left_out = Some(format!("vm     left out: {error:#}")),

@@ -23,7 +23,7 @@ const SILENCE: Duration = Duration::from_secs(240);
 /// Lines of the kernel's own messages that are shown when something went wrong.
 const LAST_WORDS: usize = 12;
 
-/// A machine that ends with whoever started it.
+/// A machine that is ended when it is let go of.
 struct Machine(Child);
 
 impl Drop for Machine {
@@ -58,7 +58,7 @@ pub fn boot(debian: &Debian, kernel: &Kernel, image: &Image, folder: &Path) -> R
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(&image.path)
-        .args(["-append", "console=ttyS0 quiet panic=-1 psi=1"])
+        .args(["-append", "console=ttyS0 quiet panic=-1 oops=panic psi=1"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let child = command.spawn().with_context(|| format!("starting `{}`", shown(&command)))?;
@@ -90,8 +90,8 @@ pub fn boot(debian: &Debian, kernel: &Kernel, image: &Image, folder: &Path) -> R
     let _ = listener.join();
     let said = String::from_utf8_lossy(&fs::read(&messages).unwrap_or_default()).replace('\r', "");
     let end = match said.lines().find(|line| line.contains("Kernel panic")) {
-        _ if reader.is_done() => End::Done,
         Some(panic) => End::Panicked(panic.trim().to_owned()),
+        None if reader.is_done() => End::Done,
         None if silent => End::Silent(SILENCE),
         None => End::Stopped,
     };

@@ -262,14 +262,14 @@ impl Debian {
 
     /// A kernel of the series that was unpacked before.
     fn kept(&self, series: &str) -> Result<Option<Kernel>> {
-        let images = files(&self.folder.join("kernels").join(series))?;
-        let image =
-            images.into_iter().filter(|path| path.extension().is_some_and(|end| end == "vmlinuz")).max();
-        Ok(image.and_then(|image| {
-            let name = image.file_name()?.to_string_lossy().into_owned();
-            let release = Package::parse(name.split('_').next()?)?.release().to_owned();
-            Some(Kernel { series: series.to_owned(), release, image })
-        }))
+        let images = files(&self.folder.join("kernels").join(series))?.into_iter();
+        let kernels =
+            images.filter(|path| path.extension().is_some_and(|end| end == "vmlinuz")).filter_map(|image| {
+                let name = image.file_name()?.to_string_lossy().into_owned();
+                let release = Package::parse(name.split('_').next()?)?.release().to_owned();
+                Some(Kernel { series: series.to_owned(), release, image })
+            });
+        Ok(kernels.max_by_key(|kernel| version(&kernel.release)))
     }
 
     /// The newest series of which a kernel was unpacked before.

@@ -156,8 +156,10 @@ pub fn run(workspace: &Workspace, ready: &Ready, wanted: &Wanted<'_>) -> Result<
     outcomes.sort_by_key(|(kernel, _)| ready.kernels.iter().position(|one| one.release == kernel.release));
     let mut matrix = Matrix::default();
     outcomes.into_iter().for_each(|(kernel, outcome)| matrix.add(kernel, outcome));
-    if wanted.record {
+    if wanted.record && matrix.wrong().is_empty() {
         matrix.write_record(workspace)?;
+    } else if wanted.record {
+        eprintln!("error: nothing is recorded: something went wrong on {}", matrix.wrong().join(", "));
     }
     Ok(matrix)
 }

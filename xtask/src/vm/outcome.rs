@@ -144,7 +144,12 @@ impl Reader {
         let (what, rest) = told.split_once(' ').unwrap_or((told, ""));
         self.outcome.began = true;
         match what {
-            "run" => self.running = Some(rest.to_owned()),
+            "run" => {
+                // One whose end was not told: nobody knows that it was a good one.
+                if let Some(before) = self.running.replace(rest.to_owned()) {
+                    self.close(&before, false);
+                }
+            }
             "rc" => {
                 let (name, status) = rest.split_once(' ').unwrap_or((rest, ""));
                 self.running = None;
@@ -244,7 +249,7 @@ impl Matrix {
         table
     }
 
-    /// Keeps the tracepoints of these kernels, and the table of supported kernels. Other kernels' stay.
+    /// Keeps the tracepoints of these kernels, where those of others stay, and makes the table of supported kernels anew.
     pub fn write_record(&self, workspace: &Workspace) -> Result<()> {
         let path = workspace.root.join(CONTRACT);
         let text = fs::read_to_string(&path).unwrap_or_else(|_| "{}".to_owned());
@@ -276,20 +281,24 @@ impl Matrix {
 
     /// The supported kernels, as Markdown.
     fn supported(&self) -> String {
-        let mut table = "| Kernel | live tests | kernel side | pressure | syscalls of suspects |\n|---|---|---|---|---|\n".to_owned();
+        let mut table = "| Kernel | live tests | kernel side | counters are read | process_mrelease |\n|---|---|---|---|---|\n".to_owned();
         for (_, release, outcome) in &self.machines {
-            let said = |item: &str| {
+            let line = |item: &str| {
                 let items = outcome.doctor.as_ref()?["items"].as_array()?;
-                let found = items.iter().find(|line| line["item"].as_str().map(str::trim) == Some(item))?;
-                Some(found["detail"].as_str()?.split(':').next().unwrap_or_default().to_owned())
+                items.iter().find(|line| line["item"].as_str().map(str::trim) == Some(item))
             };
-            let said = |item| said(item).unwrap_or_else(|| "not told".to_owned());
+            let told = |item: &str, field: &str| {
+                let said = line(item).and_then(|line| line[field].as_str());
+                said.unwrap_or("not told").split(':').next().unwrap_or_default().to_owned()
+            };
+            let said = |item| told(item, "detail");
+            let said_state = |item| told(item, "state");
             table += &format!(
                 "| {release} | {} | {} | {} | {} |\n",
                 outcome.told(),
                 said("kernel side"),
-                said("pressure (PSI)"),
-                said("syscall tracepoints")
+                said("kernel memory is read").split(',').next().unwrap_or_default(),
+                said_state("process_mrelease")
             );
         }
         table
@@ -341,6 +350,11 @@ mod tests {
             read("@@7 run kill\ntest one ... ok\ntest two ... \n", End::Silent(Duration::from_secs(9)));
         assert!(!hung.is_good() && hung.told().contains("it hung"), "{}", hung.told());
         assert_eq!(hung.tests[1], ("kill::two".to_owned(), Verdict::Failed), "it was running");
+        let untold = read(
+            "@@7 run kill\ntest one ... \n@@7 run tiers\ntest two ... ok\n@@7 rc tiers 0\n@@7 done\n",
+            End::Done,
+        );
+        assert_eq!(untold.tests[0], ("kill::one".to_owned(), Verdict::Failed), "its end was not told");
         let crashed = read("@@7 run kill\ntest one ... ok\n@@7 rc kill 139\n@@7 done\n", End::Done);
         assert_eq!(crashed.tests[1], ("kill::(the executable itself)".to_owned(), Verdict::Failed));
         let nothing = read("@@7 run kill\n@@7 rc kill 0\n@@7 done\n", End::Done);
