@@ -138,7 +138,9 @@ async fn threads_count_for_their_process(kind: TracepointKind) -> Result<()> {
         child.obey("threads 4 2000")?;
     }
     let pid = child.pid();
-    watch.until(&mut source, PATIENCE, "40,000 faults", |watch| watch.first_touch(pid) >= 40_000).await?;
+    let waited =
+        watch.until(&mut source, PATIENCE, "40,000 faults", |watch| watch.first_touch(pid) >= 40_000);
+    waited.await.with_context(|| format!("{:?} of {:?}", watch.last.get(&pid), watch.batch))?;
     assert_counted(&watch, pid, 40_000, 0);
     assert!(!watch.events.iter().any(|event| matches!(event, Event::Exit { key, .. } if key.pid == pid)));
     Ok(())

@@ -1,9 +1,9 @@
 //! Lints, unit tests, and the live tests on the running kernel.
 //!
 //! The unit tier is every test outside the package `leakscope-tests`; the live tier is that package, run as root: by this
-//! user where that is root, through sudo otherwise. A missing privilege fails the tier. The tier of virtual machines is
-//! those live tests that need no more than busybox, on other kernels; where QEMU or the kernels cannot be had it is left
-//! out, and that is said. All tiers run whatever became of the ones before, and a table at the end says so.
+//! user where that is root, through sudo otherwise. A missing privilege fails the tier. All tiers run whatever became of
+//! the ones before, and a table at the end says so. With `--vm` those live tests that need no more than busybox run on other
+//! kernels, in virtual machines, and nothing else.
 
 use std::{
     ffi::OsStr,
@@ -36,11 +36,8 @@ pub struct Arguments {
     no_lint: bool,
     /// Only boot other kernels and run the live tests there: 5.10, 6.1, …, `newest`, or `all` that Debian has; without a
     /// name the usual four
-    #[arg(long, num_args = 0.., value_name = "SERIES", conflicts_with_all = ["quick", "no_vm"])]
+    #[arg(long, num_args = 0.., value_name = "SERIES", conflicts_with = "quick")]
     vm: Option<Vec<String>>,
-    /// Leave out the virtual machines
-    #[arg(long)]
-    no_vm: bool,
     /// With --vm: keep what the kernels say of their tracepoints, and write the table of supported kernels
     #[arg(long, requires = "vm", conflicts_with_all = ["plant", "filter"])]
     record: bool,
@@ -124,16 +121,10 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if !arguments.quick {
         tiers.push(timed("live", || live(workspace, &arguments.filter)));
     }
-    let mut left_out = arguments.quick.then(|| "live   left out (--quick)".to_owned());
-    if !arguments.quick && !arguments.no_vm && !arguments.filter.is_empty() {
-        left_out = Some("vm     left out: some tests were named, and only a few run there".to_owned());
-    } else if !arguments.quick && !arguments.no_vm {
-        match vm::prepare(workspace, &wanted) {
-            Ok(ready) => tiers.push(timed("vm", || machines(workspace, &ready, &wanted))),
-            Err(error) => left_out = Some(format!("vm     left out: {error:#}")),
-        }
-    }
-    print(&tiers, left_out.as_deref());
+    print(
+        &tiers,
+        if arguments.quick { "live   left out (--quick)" } else { "other kernels: cargo xtask test --vm" },
+    );
     let failed: usize = tiers.iter().map(|tier| tier.count.failed).sum();
     let ran =
         tiers.iter().filter(|tier| tier.name != "lint").map(|tier| tier.count.passed + tier.count.failed);
@@ -191,13 +182,6 @@ fn live(workspace: &Workspace, filter: &[String]) -> Result<Count> {
     Ok(count)
 }
 
-fn machines(workspace: &Workspace, ready: &vm::Ready, wanted: &vm::Wanted<'_>) -> Result<Count> {
-    let matrix = vm::run(workspace, ready, wanted)?;
-    println!("\n{}", matrix.table());
-    let (passed, failed) = matrix.counts();
-    Ok(Count { passed, failed, ignored: 0 })
-}
-
 /// A live test executable as `cargo test` would run it, but as root. One test at a time: they all look at the one host,
 /// and each wants its own leak to be the only one.
 fn live_command(
@@ -231,14 +215,12 @@ fn counted(command: &mut Command, count: &mut Count) -> Result<()> {
     Ok(())
 }
 
-fn print(tiers: &[Tier], left_out: Option<&str>) {
+fn print(tiers: &[Tier], left_out: &str) {
     println!("\n{:<6} {:>7} {:>7} {:>8} {:>9}", "tier", "passed", "failed", "ignored", "seconds");
     for Tier { name, count, seconds } in tiers {
         println!("{name:<6} {:>7} {:>7} {:>8} {seconds:>9.1}", count.passed, count.failed, count.ignored);
     }
-    if let Some(left_out) = left_out {
-        println!("{left_out}");
-    }
+    println!("{left_out}");
     let sum = |of: fn(&Count) -> usize| tiers.iter().map(|tier| of(&tier.count)).sum::<usize>();
     println!("\n{} passed, {} failed", sum(|count| count.passed), sum(|count| count.failed));
 }
