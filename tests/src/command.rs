@@ -250,6 +250,12 @@ pub fn pause(span: Duration) {
     std::thread::sleep(span);
 }
 
+/// Whether an action of a `hunt --json` object says that it passed this check.
+pub fn passed(action: &Value, check: &str) -> bool {
+    let checks = action["checks"].as_array().expect("what was checked");
+    checks.iter().any(|done| done["check"] == check && done["passed"] == true)
+}
+
 /// The process among `suspects` of a `hunt --json` object that has this pid.
 pub fn suspect(hunt: &Value, pid: u32) -> Option<&Value> {
     hunt["suspects"].as_array()?.iter().find(|suspect| suspect["pid"] == pid)

@@ -2,13 +2,10 @@
 //! so that `cargo xtask test --vm` can run it where there is no interpreter and no compiler. No event is counted and no
 //! time is held: older kernels batch `rss_stat`, and an emulated processor is slow. Needs root.
 
-use std::process::{Command, Stdio};
-
 use anyhow::{Context as _, Result, ensure};
 use leakscope_tests::Obedient;
 use leakscope_tests::cgroup::SmallGroup;
-use leakscope_tests::command::{Ran, leakscope, require_root, run};
-use serde_json::Value;
+use leakscope_tests::command::{passed, require_root, run};
 
 const MIB: u64 = 1 << 20;
 
@@ -28,11 +25,6 @@ fn start_time(process: &Obedient) -> Result<String> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid()))?;
     let after_name = stat.rsplit(')').next().context("stat")?;
     Ok(after_name.split_whitespace().nth(19).context("start time")?.to_owned())
-}
-
-fn passed(action: &Value, check: &str) -> bool {
-    let mut checks = action["checks"].as_array().into_iter().flatten();
-    checks.any(|done| done["check"] == check && done["passed"] == true)
 }
 
 #[test]
@@ -123,12 +115,20 @@ fn the_limit_of_the_cgroup_above_a_leaker_is_named() -> Result<()> {
     let mut leaker = start()?;
     std::fs::write(group.procs(), leaker.pid().to_string())?;
     leak(&mut leaker)?;
-    let hunted: Ran = leakscope()
-        .args(["hunt", "--json", "--no-report", "--confirm", "10s", "--timeout", "120s", "--source", "ebpf"])
-        .args(["--pid", &leaker.pid().to_string()])
-        .stdin(Stdio::null())
-        .output()?
-        .into();
+    let pid = leaker.pid().to_string();
+    let hunted = run(&[
+        "hunt",
+        "--json",
+        "--no-report",
+        "--confirm",
+        "10s",
+        "--timeout",
+        "120s",
+        "--source",
+        "ebpf",
+        "--pid",
+        &pid,
+    ]);
     let hunt = hunted.json();
     assert_eq!(hunted.code(), 1, "found and left alone: {hunt:#}\n{}", hunted.stderr);
     let oom = &hunt["suspects"][0]["oom"];
@@ -141,22 +141,20 @@ fn without_the_kernel_side_proc_alone_finds_the_same_leaker() -> Result<()> {
     require_root();
     let mut leaker = start()?;
     leak(&mut leaker)?;
-    let hunted: Ran = Command::new(leakscope().get_program())
-        .args([
-            "hunt",
-            "--json",
-            "--no-report",
-            "--confirm",
-            "10s",
-            "--timeout",
-            "180s",
-            "--source",
-            "procfs",
-        ])
-        .args(["--pid", &leaker.pid().to_string()])
-        .stdin(Stdio::null())
-        .output()?
-        .into();
+    let pid = leaker.pid().to_string();
+    let hunted = run(&[
+        "hunt",
+        "--json",
+        "--no-report",
+        "--confirm",
+        "10s",
+        "--timeout",
+        "180s",
+        "--source",
+        "procfs",
+        "--pid",
+        &pid,
+    ]);
     let hunt = hunted.json();
     assert_eq!((hunted.code(), &hunt["suspects"][0]["pid"]), (1, &leaker.pid().0.into()), "{hunt:#}");
     Ok(())

@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use leakscope_tests::bystander::Bystander;
-use leakscope_tests::command::{Ran, Terminal, Workload, file, folder, leakscope, pause, require_root, run};
+use leakscope_tests::command::{
+    Ran, Terminal, Workload, file, folder, leakscope, passed, pause, require_root, run,
+};
 use serde_json::Value;
 
 /// 20 KB, five times a second, kept for ever, until there is a file `stop`; without growth where there is one already.
@@ -28,11 +30,6 @@ fn service(leaks: bool) -> Workload {
 
 fn action(hunt: &Value, pid: u32) -> Option<&Value> {
     hunt["actions"].as_array()?.iter().find(|action| action["pid"] == pid)
-}
-
-fn passed(action: &Value, check: &str) -> bool {
-    let checks = action["checks"].as_array().expect("what was checked");
-    checks.iter().any(|done| done["check"] == check && done["passed"] == true)
 }
 
 const KILL: [&str; 7] = ["hunt", "--json", "--no-report", "--kill", "--yes", "--confirm", "10s"];

@@ -23,6 +23,8 @@ pub(super) struct HeldFiles {
     held: HashMap<Pid, Held>,
     most: usize,
     round: u64,
+    /// When the forsaken were last sent away: a second look in the same round finds no more.
+    cleared: u64,
 }
 
 #[derive(Debug)]
@@ -41,7 +43,7 @@ impl HeldFiles {
     }
 
     fn of_at_most(most: usize) -> Self {
-        Self { held: HashMap::new(), most, round: 0 }
+        Self { held: HashMap::new(), most, round: 0, cleared: 0 }
     }
 
     /// Begins a round of looks.
@@ -79,8 +81,11 @@ impl HeldFiles {
         if self.held.len() < self.most {
             return true;
         }
-        let oldest = self.round.saturating_sub(PATIENCE);
-        self.held.retain(|_, held| held.round >= oldest);
+        if self.cleared != self.round {
+            self.cleared = self.round;
+            let oldest = self.round.saturating_sub(PATIENCE);
+            self.held.retain(|_, held| held.round >= oldest);
+        }
         self.held.len() < self.most
     }
 }

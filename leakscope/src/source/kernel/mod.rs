@@ -52,6 +52,9 @@ use crate::units::{Moment, Pid, ProcKey};
 /// The pid namespace that the kernel was booted with (`PROC_PID_INIT_INO` in include/linux/proc_ns.h).
 const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
+/// How often the programs are asked what they missed.
+const MISSED_PERIOD: Duration = Duration::from_secs(1);
+
 /// How the kernel side is opened.
 #[derive(Clone, Debug)]
 pub struct KernelOptions {
@@ -147,6 +150,9 @@ pub struct KernelSource {
     corrections: u64,
     vanished: u64,
     unread: Unread,
+    /// Events that no program saw, and when that was asked: it takes a file for each program.
+    missed: u64,
+    missed_at: Option<Moment>,
     /// Known processes that were not found in the batch before.
     missing: BTreeSet<Pid>,
     rescanned_at: Option<Moment>,
@@ -218,6 +224,8 @@ impl KernelSource {
             corrections: 0,
             vanished: 0,
             unread: Unread::default(),
+            missed: 0,
+            missed_at: None,
             missing: BTreeSet::new(),
             rescanned_at: None,
             swept_at: None,
@@ -263,7 +271,7 @@ impl KernelSource {
         let mut causes: Vec<_> = Tally::ALL.into_iter().filter_map(cause).collect();
         causes.push((
             "a program was at work on that CPU already: an event was not counted".into(),
-            self.programs.missed(),
+            self.missed,
         ));
         causes.extend(self.unread.causes());
         causes.push(("more suspects than can be inspected".into(), self.suspects_refused));
@@ -299,6 +307,9 @@ impl Source for KernelSource {
         let (at, wall) = Host::now();
         let (readings, events) = self.observe(at)?;
         let host = self.host.memory(at)?;
+        if self.missed_at.is_none_or(|last| at.since(last) >= MISSED_PERIOD) {
+            (self.missed, self.missed_at) = (self.programs.missed(), Some(at));
+        }
         let lost = self.lost();
         Ok(Some(Batch { at, wall, host, readings, events, lost }))
     }

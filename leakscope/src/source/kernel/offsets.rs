@@ -43,9 +43,7 @@ pub(super) fn read(path: &Path) -> Result<Btf, OpenError> {
 /// Looks everything up.
 pub(super) fn look_up(btf: &Btf) -> Result<Offsets, OpenError> {
     let offsets = offsets(btf)?;
-    for (tracepoint, arguments) in SIGNATURES {
-        check_signature(btf, tracepoint, arguments)?;
-    }
+    check_contract(&contract(btf))?;
     Ok(offsets)
 }
 
@@ -133,7 +131,8 @@ impl Argument {
 /// Structs that an argument of interest points to.
 const POINTED_TO: [&str; 4] = ["mm_struct", "pt_regs", "task_struct", "linux_binprm"];
 
-/// The arguments of every BTF tracepoint that is used, as a kernel describes them.
+/// The arguments of every BTF tracepoint that is used, as a kernel describes them: `btf_trace_NAME` is a pointer to a
+/// function of a `void *` and the tracepoint's arguments.
 pub(super) fn contract(btf: &Btf) -> BTreeMap<String, Vec<String>> {
     let word = |id: &u32| match POINTED_TO.iter().find(|name| btf.points_to(*id, name)) {
         Some(name) => Argument::Pointer(name).word(),
@@ -145,34 +144,22 @@ pub(super) fn contract(btf: &Btf) -> BTreeMap<String, Vec<String>> {
     SIGNATURES.iter().filter_map(|(name, _)| Some(((*name).to_owned(), described(name)?))).collect()
 }
 
-/// Compares recorded arguments with those that the kernel side takes; more may follow.
+/// Compares a kernel's arguments with those that the kernel side takes.
 pub(super) fn check_contract(arguments: &BTreeMap<String, Vec<String>>) -> Result<(), OpenError> {
-    for (tracepoint, wanted) in SIGNATURES {
-        let found = arguments.get(*tracepoint);
-        let found =
-            found.ok_or_else(|| unusable(&format!("it does not describe the tracepoint {tracepoint}")))?;
-        for (index, wanted) in wanted.iter().enumerate() {
-            if found.get(index) != Some(&wanted.word()) {
-                return Err(unusable(&format!(
-                    "argument {index} of the tracepoint {tracepoint} is not {wanted:?}"
-                )));
-            }
-        }
-    }
-    Ok(())
+    SIGNATURES.iter().try_for_each(|(tracepoint, wanted)| check_signature(arguments, tracepoint, wanted))
 }
 
-/// `btf_trace_NAME` is a pointer to a function of a `void *` and the tracepoint's arguments.
-fn check_signature(btf: &Btf, tracepoint: &str, wanted: &[Argument]) -> Result<(), OpenError> {
-    let Some(found) = btf.parameters(&format!("btf_trace_{tracepoint}")) else {
-        return Err(unusable(&format!("it does not describe the tracepoint {tracepoint}")));
-    };
+/// The same for one tracepoint; more arguments may follow.
+fn check_signature(
+    arguments: &BTreeMap<String, Vec<String>>,
+    tracepoint: &str,
+    wanted: &[Argument],
+) -> Result<(), OpenError> {
+    let found = arguments.get(tracepoint);
+    let found =
+        found.ok_or_else(|| unusable(&format!("it does not describe the tracepoint {tracepoint}")))?;
     for (index, wanted) in wanted.iter().enumerate() {
-        let agrees = |found: &u32| match wanted {
-            Argument::Pointer(name) => btf.points_to(*found, name),
-            Argument::Number => btf.is_number(*found),
-        };
-        if !found.get(index + 1).is_some_and(agrees) {
+        if found.get(index) != Some(&wanted.word()) {
             return Err(unusable(&format!(
                 "argument {index} of the tracepoint {tracepoint} is not {wanted:?}"
             )));
@@ -209,12 +196,13 @@ mod tests {
 
     #[test]
     fn a_tracepoint_with_other_arguments_is_refused() {
-        let btf = running();
+        let arguments = contract(&running());
         let wrong = [Argument::Pointer("task_struct")];
-        let error = check_signature(&btf, "rss_stat", &wrong).unwrap_err();
+        let error = check_signature(&arguments, "rss_stat", &wrong).unwrap_err();
         assert!(error.what.contains("argument 0 of the tracepoint rss_stat"), "{error}");
         assert!(
-            check_signature(&btf, "rss_stat", &[Argument::Pointer("mm_struct"), Argument::Number]).is_ok()
+            check_signature(&arguments, "rss_stat", &[Argument::Pointer("mm_struct"), Argument::Number])
+                .is_ok()
         );
     }
 }
