@@ -93,8 +93,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         record: arguments.record,
     };
     if arguments.vm.is_some() {
-        let ready = vm::prepare(workspace, &wanted)?;
-        let matrix = vm::run(workspace, &ready, &wanted)?;
+        let matrix = vm::run(workspace, &wanted)?;
         println!("\n{}", matrix.table());
         let (passed, failed) = matrix.counts();
         println!("{passed} passed, {failed} failed");

@@ -90,17 +90,11 @@ pub struct Wanted<'a> {
     pub record: bool,
 }
 
-/// What the machines need before the first is booted.
-pub struct Ready {
-    debian: Debian,
-    kernels: Vec<Kernel>,
-}
-
 /// Gets QEMU and the kernels.
 ///
 /// # Errors
 /// Where they cannot be had: without Debian's package manager, without network, on another architecture.
-pub fn prepare(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Ready> {
+fn prepare(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<(Debian, Vec<Kernel>)> {
     ensure!(
         std::env::consts::ARCH == "x86_64",
         "the machines are x86_64, and so must be the one that builds their tests"
@@ -118,19 +112,21 @@ pub fn prepare(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Ready> {
             planted.series
         );
     }
-    Ok(Ready { debian, kernels })
+    Ok((debian, kernels))
 }
 
 /// Boots every kernel and returns what became of each test.
 ///
 /// # Errors
-/// When what is booted cannot be built or packed; what goes wrong in a machine is in the matrix.
-pub fn run(workspace: &Workspace, ready: &Ready, wanted: &Wanted<'_>) -> Result<Matrix> {
+/// When QEMU or a kernel cannot be had, or what is booted cannot be built or packed; what goes wrong in a machine is in the
+/// matrix.
+pub fn run(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Matrix> {
+    let (debian, kernels) = prepare(workspace, wanted)?;
     let built = build(workspace)?;
     let folder = workspace.target.join("vm");
-    let stage = image::stage(workspace, &ready.debian, &built, wanted.filter)?;
+    let stage = image::stage(workspace, &debian, &built, wanted.filter)?;
     let mut machines = VecDeque::new();
-    for kernel in &ready.kernels {
+    for kernel in &kernels {
         let planted = wanted.planted.iter().find(|planted| planted.series == kernel.series);
         machines.push_back((kernel, stage.pack(&kernel.series, planted.map(|planted| planted.kind))?));
     }
@@ -139,7 +135,7 @@ pub fn run(workspace: &Workspace, ready: &Ready, wanted: &Wanted<'_>) -> Result<
     let work = || {
         let mut done = Vec::new();
         while let Some((kernel, image)) = next() {
-            done.push((kernel, boot_to_the_tests(&ready.debian, kernel, &image, &folder)?));
+            done.push((kernel, boot_to_the_tests(&debian, kernel, &image, &folder)?));
             fs::remove_file(&image.path).with_context(|| format!("removing {}", image.path.display()))?;
         }
         Ok(done)
@@ -153,7 +149,7 @@ pub fn run(workspace: &Workspace, ready: &Ready, wanted: &Wanted<'_>) -> Result<
     });
     let mut outcomes: Vec<_> =
         outcomes.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-    outcomes.sort_by_key(|(kernel, _)| ready.kernels.iter().position(|one| one.release == kernel.release));
+    outcomes.sort_by_key(|(kernel, _)| kernels.iter().position(|one| one.release == kernel.release));
     let mut matrix = Matrix::default();
     outcomes.into_iter().for_each(|(kernel, outcome)| matrix.add(kernel, outcome));
     if wanted.record && matrix.wrong().is_empty() {
