@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod cramped;
+mod growth;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
@@ -20,6 +21,7 @@ use serde_json::Value;
 
 use self::clock::JumpingClock;
 use self::cramped::{Beside, Losses};
+use self::growth::{growth, settled, tenths};
 use crate::command::{leakscope, pause};
 use crate::{Obedient, programs_held};
 
@@ -31,8 +33,6 @@ const LEAKS: &str = "touch 6";
 /// Beats from leaker to leaker, and in a leaker's life: there are three or four at a time.
 const NEXT_LEAKER: usize = 80;
 const LEAKER_LIVES: usize = 300;
-/// The first of the run are left out of what is said of its memory: its tables fill.
-const WARM_UP: f64 = 0.35;
 /// How long a leaker must have lived to be found for certain: a suspicion takes six seconds of clean growth.
 const LONG_ENOUGH: usize = 200;
 /// Beats from one jump of the clock to the next, and for how long it is wrong: not for long, others use it as well.
@@ -40,6 +40,8 @@ const NEXT_JUMP: usize = 150;
 const CLOCK_IS_WRONG: usize = 20;
 /// The longest that a line a second may be waited for: the machine may be busy, an hour's jump is far from this.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Files of /proc that may be open at a time: three of each of a hundred processes, and what is read once in a while.
+const FILES: usize = 3 * 100 + 20;
 
 /// What the soak is to do.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,15 @@ struct Said {
     adds_up: bool,
 }
 
+/// What a process holds open.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Descriptors {
+    /// Files of /proc: those of processes that change stay open.
+    pub files: usize,
+    /// All else: programs, links, maps, pipes.
+    pub others: usize,
+}
+
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -69,8 +80,8 @@ pub struct Outcome {
     pub rss: Vec<f64>,
     /// Resident bytes of this process, at each second: it has the source without room, and little else.
     pub own_rss: Vec<f64>,
-    /// Its open descriptors at each second, in which somebody is always a suspect.
-    pub descriptors: Vec<f64>,
+    /// Its open descriptors at each second.
+    pub descriptors: Vec<Descriptors>,
     /// The same before the first leaker, and after the last one.
     pub idle_descriptors: (usize, usize),
     /// Leakers that lived long enough, and those of them that were found.
@@ -95,9 +106,19 @@ impl Outcome {
         growth(settled(&self.rss))
     }
 
-    /// Its open descriptors in the first third after the warm-up, and in the last.
-    pub fn busy_descriptors(&self) -> (f64, f64) {
-        thirds(settled(&self.descriptors))
+    /// The most descriptors that are no files of /proc, in the first third after the warm-up and in the last: in both there
+    /// is a suspect for a while, and with it the tracepoints of its calls.
+    pub fn busy_descriptors(&self) -> (usize, usize) {
+        let settled = settled(&self.descriptors);
+        let third = settled.len() / 3;
+        let most =
+            |part: Option<&[Descriptors]>| part.unwrap_or_default().iter().map(|held| held.others).max();
+        (most(settled.get(..third)).unwrap_or(0), most(settled.get(settled.len() - third..)).unwrap_or(0))
+    }
+
+    /// The most files of /proc that were open at a time.
+    pub fn most_files(&self) -> usize {
+        self.descriptors.iter().map(|held| held.files).max().unwrap_or(0)
     }
 
     /// Fails with all that was not as it should be.
@@ -118,9 +139,12 @@ impl Outcome {
         if last > first {
             wrong.push(format!("{first} descriptors became {last} while it had suspects"));
         }
+        if self.most_files() > FILES {
+            wrong.push(format!("{} files of /proc were open, more than {FILES}", self.most_files()));
+        }
         // Somebody else on this host may be a suspect in the end; then they are no more than before with one.
         let (before, after) = self.idle_descriptors;
-        if after > before && after as f64 > first {
+        if after > before && after > first {
             wrong.push(format!("{before} descriptors became {after}"));
         }
         if self.longest_silence > PATIENCE {
@@ -145,8 +169,8 @@ impl std::fmt::Display for Outcome {
         write!(
             f,
             "{seconds:.0} s, {} processes came and went, {:.0} a second; resident memory {:.1} to {:.1} MB after the \
-             warm-up, growth {:+.2} MB (by tenths of the run:{}); {} descriptors before the first leaker, {} to {} among \
-             them, {} after the last; {} of {} leakers found; {} lines, the longest silence {:.1} s, {} events lost; without room: {} lost, told as counted in {} \
+             warm-up, growth {:+.2} MB (by tenths of the run:{}); {} descriptors before the first leaker, {} and then {} among \
+             them, {} after the last, beside at most {} files of /proc; {} of {} leakers found; {} lines, the longest silence {:.1} s, {} events lost; without room: {} lost, told as counted in {} \
              batches, growth {:+.2} MB",
             self.churned,
             self.churned as f64 / seconds,
@@ -158,6 +182,7 @@ impl std::fmt::Display for Outcome {
             self.busy_descriptors().0,
             self.busy_descriptors().1,
             self.idle_descriptors.1,
+            self.most_files(),
             self.leakers.1,
             self.leakers.0,
             self.lines,
@@ -165,7 +190,7 @@ impl std::fmt::Display for Outcome {
             self.lost.0,
             self.cramped.lost,
             self.cramped.batches,
-            growth(self::settled(&self.own_rss)) / 1e6,
+            growth(growth::settled(&self.own_rss)) / 1e6,
         )?;
         self.clock.map_or(Ok(()), |(steps, off)| {
             write!(f, "; the clock was set {steps} times, and is off by {off} ns")
@@ -196,8 +221,14 @@ impl Watched {
         resident(self.0.id())
     }
 
-    fn descriptors(&self) -> Result<usize> {
-        Ok(std::fs::read_dir(format!("/proc/{}/fd", self.0.id()))?.count())
+    fn descriptors(&self) -> Result<Descriptors> {
+        let mut held = Descriptors::default();
+        for entry in std::fs::read_dir(format!("/proc/{}/fd", self.0.id()))? {
+            // One that was closed in between is no longer held.
+            let Ok(target) = std::fs::read_link(entry?.path()) else { continue };
+            if target.starts_with("/proc") { held.files += 1 } else { held.others += 1 }
+        }
+        Ok(held)
     }
 }
 
@@ -241,7 +272,7 @@ pub fn run(obedient: &Path, options: &Options) -> Result<Outcome> {
         leakers.retain(|_, (_, born)| beat - *born < LEAKER_LIVES);
         if beat % 10 == 0 {
             outcome.rss.push(watched.resident()?);
-            outcome.descriptors.push(watched.descriptors()? as f64);
+            outcome.descriptors.push(watched.descriptors()?);
             outcome.own_rss.push(resident(std::process::id())?);
         }
         if let Some(clock) = &mut clock
@@ -287,13 +318,16 @@ fn lock(said: &Mutex<Said>) -> std::sync::MutexGuard<'_, Said> {
 
 fn listen(stdout: ChildStdout, said: &Mutex<Said>) -> Result<()> {
     let mut heard = now();
+    let mut silence = |said: &mut Said| {
+        let silent = now() - std::mem::replace(&mut heard, now());
+        said.longest_silence = said.longest_silence.max(silent);
+    };
     for line in BufReader::new(stdout).lines() {
         // The last line may be cut off where leakscope was killed.
         let Ok(line) = serde_json::from_str::<Value>(&line?) else { continue };
         let mut said = lock(said);
         said.lines += 1;
-        let silent = now() - std::mem::replace(&mut heard, now());
-        said.longest_silence = said.longest_silence.max(silent);
+        silence(&mut said);
         let before = said.lost_events;
         said.lost_events = line["lost_events"].as_u64().context("lost_events")?;
         let causes = line["lost"].as_array().context("lost")?;
@@ -304,6 +338,8 @@ fn listen(stdout: ChildStdout, said: &Mutex<Said>) -> Result<()> {
             suspects.filter(|process| matches!(process["verdict"].as_str(), Some("suspect" | "leaking")));
         said.suspected.extend(suspects.filter_map(|process| u32::try_from(process["pid"].as_u64()?).ok()));
     }
+    // One that fell silent was waited for until it was ended.
+    silence(&mut lock(said));
     Ok(())
 }
 
@@ -311,13 +347,13 @@ fn listen(stdout: ChildStdout, said: &Mutex<Said>) -> Result<()> {
 /// is looked for is the least within a minute, or `wanted`.
 fn wait_for_descriptors(watched: &Watched, wanted: Option<usize>) -> Result<usize> {
     const SECONDS: usize = 60;
-    let mut least = watched.descriptors()?;
+    let mut least = watched.descriptors()?.others;
     for second in 0..SECONDS {
         if wanted.map_or(second >= 3, |wanted| least <= wanted) {
             break;
         }
         pause(Duration::from_secs(1));
-        least = least.min(watched.descriptors()?);
+        least = least.min(watched.descriptors()?.others);
     }
     Ok(least)
 }
@@ -332,74 +368,16 @@ fn wait(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     anyhow::bail!("waited for a minute in vain: {what}")
 }
 
-/// What comes after the warm-up.
-fn settled(rss: &[f64]) -> &[f64] {
-    let skipped = (rss.len() as f64 * WARM_UP).ceil();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a length")]
-    rss.get(skipped as usize..).unwrap_or_default()
-}
-
-/// By how much a series grew: by the median of all slopes (Theil and Sen), or from the middle of its first third to that
-/// of its last, whichever is more. The one does not see a step, the other not what begins late.
-fn growth(settled: &[f64]) -> f64 {
-    let (first, last) = thirds(settled);
-    (last - first).max(median_slope(settled) * settled.len() as f64)
-}
-
-/// The medians of the first third and of the last.
-fn thirds(values: &[f64]) -> (f64, f64) {
-    let third = values.len() / 3;
-    let of = |part: Option<&[f64]>| part.map_or(0.0, median);
-    (of(values.get(..third)), of(values.get(values.len() - third..)))
-}
-
-/// The median of each tenth, in MB, for whoever asks where a growth comes from.
-fn tenths(bytes: &[f64]) -> String {
-    let parts = bytes.chunks(bytes.len().div_ceil(10).max(1));
-    parts.map(|part| format!(" {:.1}", median(part) / 1e6)).collect()
-}
-
-/// The middle value; 0 of none.
-fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
-}
-
-/// The median of the slopes between all pairs, for each step; 0 of fewer than two values. Long series are thinned out.
-fn median_slope(values: &[f64]) -> f64 {
-    const ENOUGH: usize = 400;
-    let step = values.len().div_ceil(ENOUGH).max(1);
-    let points: Vec<(f64, f64)> =
-        values.iter().enumerate().step_by(step).map(|(at, value)| (at as f64, *value)).collect();
-    let pairs =
-        points.iter().enumerate().flat_map(|(n, one)| points[n + 1..].iter().map(move |other| (one, other)));
-    median(&pairs.map(|(one, other)| (other.1 - one.1) / (other.0 - one.0)).collect::<Vec<f64>>())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_leap_is_no_growth_and_a_steady_rise_is() {
-        let mut leap = vec![10e6; 60];
-        leap[50] = 40e6;
-        assert_eq!(growth(&leap), 0.0);
-        // It stays: no slope of the middle, and growth all the same.
-        let step: Vec<f64> = (0..60).map(|n| if n < 42 { 10e6 } else { 40e6 }).collect();
-        assert_eq!((median_slope(&step), growth(&step)), (0.0, 30e6));
-        let rise: Vec<f64> = (0..1000).map(|n| f64::from(n) * 1e5).collect();
-        assert!((median_slope(&rise) - 1e5).abs() < 1.0);
-        assert_eq!(median_slope(&[]), 0.0);
-    }
 
     #[test]
     fn whatever_is_not_as_it_should_be_is_named() {
         let good = Outcome {
             rss: vec![8e6; 60],
             idle_descriptors: (40, 40),
-            descriptors: vec![50.0; 60],
+            descriptors: vec![Descriptors { files: 300, others: 50 }; 60],
             leakers: (3, 3),
             lost: (0, true),
             own_rss: vec![5e6; 60],
@@ -410,7 +388,7 @@ mod tests {
         let bad = Outcome {
             rss: rising,
             idle_descriptors: (40, 60),
-            descriptors: (0..60).map(f64::from).collect(),
+            descriptors: (0..60).map(|n| Descriptors { files: 300 + n, others: n }).collect(),
             leakers: (3, 2),
             lost: (1, false),
             longest_silence: Duration::from_secs(3600),
@@ -421,6 +399,7 @@ mod tests {
             "resident memory grew",
             "40 descriptors became 60",
             "while it had suspects",
+            "359 files of /proc were open",
             "2 of 3 leakers",
             "do not come to",
             "for 3600 s",
