@@ -1,9 +1,9 @@
 //! Lints, unit tests, and the live tests on the running kernel.
 //!
 //! The unit tier is every test outside the package `leakscope-tests`; the live tier is that package, run as root: by this
-//! user where that is root, through sudo otherwise. A missing privilege fails the tier. All tiers run whatever became of
-//! the ones before, and a table at the end says so. With `--vm` those live tests that need no more than busybox run on other
-//! kernels, in virtual machines, and nothing else.
+//! user where that is root, through sudo otherwise. A missing privilege fails the tier. The tier of virtual machines is
+//! those live tests that need no more than busybox, on other kernels; where QEMU and the kernels cannot be had it is left
+//! out, and that is said. All tiers run whatever became of the ones before, and a table at the end says so.
 
 use std::{
     ffi::OsStr,
@@ -36,8 +36,11 @@ pub struct Arguments {
     no_lint: bool,
     /// Only boot other kernels and run the live tests there: 5.10, 6.1, …, `newest`, or `all` that Debian has; without a
     /// name the usual four
-    #[arg(long, num_args = 0.., value_name = "SERIES", conflicts_with = "quick")]
+    #[arg(long, num_args = 0.., value_name = "SERIES", conflicts_with_all = ["quick", "no_vm"])]
     vm: Option<Vec<String>>,
+    /// Leave out the virtual machines
+    #[arg(long)]
+    no_vm: bool,
     /// With --vm: keep what the kernels say of their tracepoints, and write the table of supported kernels
     #[arg(long, requires = "vm", conflicts_with_all = ["plant", "filter"])]
     record: bool,
@@ -93,7 +96,7 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         record: arguments.record,
     };
     if arguments.vm.is_some() {
-        let matrix = vm::run(workspace, &wanted)?;
+        let matrix = vm::run(workspace, &vm::prepare(workspace, &wanted)?, &wanted)?;
         println!("\n{}", matrix.table());
         let (passed, failed) = matrix.counts();
         println!("{passed} passed, {failed} failed");
@@ -120,10 +123,22 @@ pub fn run(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     if !arguments.quick {
         tiers.push(timed("live", || live(workspace, &arguments.filter)));
     }
-    print(
-        &tiers,
-        if arguments.quick { "live   left out (--quick)" } else { "other kernels: cargo xtask test --vm" },
-    );
+    let left_out = if arguments.quick {
+        Some("live, vm   left out (--quick)".to_owned())
+    } else if arguments.no_vm {
+        Some("vm   left out (--no-vm)".to_owned())
+    } else if !arguments.filter.is_empty() {
+        Some("vm   left out: some tests were named (with --vm they run there)".to_owned())
+    } else {
+        match vm::prepare(workspace, &wanted) {
+            Err(error) if error.is::<vm::Unavailable>() => Some(format!("vm   left out: {error:#}")),
+            ready => {
+                tiers.push(timed("vm", || machines(workspace, &ready?, &wanted)));
+                None
+            }
+        }
+    };
+    print(&tiers, left_out.as_deref());
     let failed: usize = tiers.iter().map(|tier| tier.count.failed).sum();
     let ran =
         tiers.iter().filter(|tier| tier.name != "lint").map(|tier| tier.count.passed + tier.count.failed);
@@ -181,6 +196,13 @@ fn live(workspace: &Workspace, filter: &[String]) -> Result<Count> {
     Ok(count)
 }
 
+fn machines(workspace: &Workspace, ready: &vm::Ready, wanted: &vm::Wanted<'_>) -> Result<Count> {
+    let matrix = vm::run(workspace, ready, wanted)?;
+    println!("\n{}", matrix.table());
+    let (passed, failed) = matrix.counts();
+    Ok(Count { passed, failed, ignored: 0 })
+}
+
 /// A live test executable as `cargo test` would run it, but as root. One test at a time: they all look at the one host,
 /// and each wants its own leak to be the only one.
 fn live_command(
@@ -214,12 +236,14 @@ fn counted(command: &mut Command, count: &mut Count) -> Result<()> {
     Ok(())
 }
 
-fn print(tiers: &[Tier], left_out: &str) {
+fn print(tiers: &[Tier], left_out: Option<&str>) {
     println!("\n{:<6} {:>7} {:>7} {:>8} {:>9}", "tier", "passed", "failed", "ignored", "seconds");
     for Tier { name, count, seconds } in tiers {
         println!("{name:<6} {:>7} {:>7} {:>8} {seconds:>9.1}", count.passed, count.failed, count.ignored);
     }
-    println!("{left_out}");
+    if let Some(left_out) = left_out {
+        println!("{left_out}");
+    }
     let sum = |of: fn(&Count) -> usize| tiers.iter().map(|tier| of(&tier.count)).sum::<usize>();
     println!("\n{} passed, {} failed", sum(|count| count.passed), sum(|count| count.failed));
 }

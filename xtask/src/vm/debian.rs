@@ -1,8 +1,8 @@
-//! What comes from Debian's packages: QEMU and busybox as this distribution has them, kernels from any of its suites.
+//! What comes from Debian's packages: QEMU, busybox, and kernels from any of its suites.
 //!
-//! A private configuration of apt under `target/vm/apt` knows the suites with kernels, and the packages are unpacked, not
-//! installed: the system's own packages and lists stay as they are, and no root is needed. Packages that were downloaded
-//! stay, because an old suite can vanish any day.
+//! The packages are unpacked under `target/vm`, not installed, and QEMU runs with the C library of its own suite: whatever
+//! this system is, the emulator is the same. Packages of kernels that were downloaded stay, because an old suite can vanish
+//! any day.
 
 use std::{
     fs,
@@ -12,27 +12,23 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::workspace::{output, run, shown};
+use super::apt::{Apt, files};
+use crate::workspace::run;
 
-/// Suites with kernels, and whether they lie on the mirror for security updates.
-const SUITES: [(&str, bool); 5] = [
-    ("bullseye-security", true),
-    ("bookworm-security", true),
-    ("trixie-security", true),
-    ("trixie-backports", false),
-    ("sid", false),
-];
 /// The cloud flavour is a third of the others' size.
 const FLAVOUR: &str = "-cloud-amd64";
 /// Newest packages of a series that are tried: a list may name what the mirror no longer has.
 const TRIES: usize = 3;
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// What this distribution calls what is unpacked beside the kernels.
+/// Where QEMU is from. Versions before 8.1 translate code of a page while another processor writes there, and may go on
+/// with what was there before: a kernel that patches itself then crashes now and then in its first seconds, or one of its
+/// processors does not see that a tracepoint was switched on.
+const TOOLS_SUITE: &str = "trixie";
 const TOOLS: [&str; 2] = ["qemu-system-x86", "busybox-static"];
 
 /// Unpacked tools, and the lists of kernels.
 pub struct Debian {
     folder: PathBuf,
+    apt: Apt,
 }
 
 /// A kernel to boot.
@@ -46,21 +42,14 @@ pub struct Kernel {
 }
 
 impl Debian {
-    /// Unpacks QEMU and busybox, and fetches the lists of kernels, as far as that was not done before.
+    /// Fetches the lists of packages, and QEMU and busybox where that was not done before.
     ///
     /// # Errors
-    /// Without apt, without a Debian mirror among its sources, without network.
+    /// With [`Unavailable`](super::apt::Unavailable) without apt, without a Debian mirror among its sources, and without
+    /// network where nothing was downloaded before.
     pub fn ready(folder: &Path) -> Result<Self> {
-        for program in ["apt-get", "apt-cache", "dpkg", "dpkg-deb"] {
-            ensure!(
-                which::which(program).is_ok(),
-                "{program} is not here, and QEMU and the kernels come from Debian's packages\n  fix: run this on Debian \
-                 or a distribution made from it"
-            );
-        }
-        let debian = Self { folder: folder.to_owned() };
-        fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
-        if !debian.qemu().is_file() || !debian.busybox().is_file() {
+        let debian = Self { folder: folder.to_owned(), apt: Apt::ready(&folder.join("apt"))? };
+        if !debian.loader().is_file() {
             debian.unpack_tools()?;
         }
         Ok(debian)
@@ -71,14 +60,8 @@ impl Debian {
     /// # Errors
     /// When a series is not to be had.
     pub fn kernels(&self, series: &[String]) -> Result<Vec<Kernel>> {
-        let names = match self.update() {
-            Ok(()) => self.names()?,
-            // Without network, what was downloaded before serves as well.
-            Err(error) => {
-                eprintln!("      {error:#}: using what was downloaded before");
-                Vec::new()
-            }
-        };
+        let names: Vec<String> =
+            self.apt.names()?.into_iter().filter(|name| Package::parse(name).is_some()).collect();
         let mut wanted = Vec::new();
         for word in series {
             match word.as_str() {
@@ -101,21 +84,17 @@ impl Debian {
         Ok(kernels)
     }
 
-    pub fn qemu(&self) -> PathBuf {
-        self.tools().join("usr/bin/qemu-system-x86_64")
-    }
-
     pub fn busybox(&self) -> PathBuf {
-        self.tools().join("bin/busybox")
+        self.tools().join("usr/bin/busybox")
     }
 
     /// QEMU as it can be run from where it is unpacked.
     pub fn qemu_command(&self) -> Command {
         let tools = self.tools();
-        let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"].map(|part| tools.join(part));
-        let mut command = Command::new(self.qemu());
-        command.env("LD_LIBRARY_PATH", format!("{}:{}", libraries[0].display(), libraries[1].display()));
-        command.env("QEMU_MODULE_DIR", libraries[0].join("qemu"));
+        let libraries = tools.join("usr/lib/x86_64-linux-gnu");
+        let mut command = Command::new(self.loader());
+        command.arg("--library-path").arg(&libraries).arg(tools.join("usr/bin/qemu-system-x86_64"));
+        command.env("QEMU_MODULE_DIR", libraries.join("qemu"));
         for data in ["usr/share/qemu", "usr/share/seabios"] {
             command.arg("-L").arg(tools.join(data));
         }
@@ -126,73 +105,30 @@ impl Debian {
         self.folder.join("tools")
     }
 
-    /// The tools and those of their libraries that this system lacks.
+    /// The dynamic loader of the suite that QEMU is from.
+    fn loader(&self) -> PathBuf {
+        self.tools().join("usr/lib64/ld-linux-x86-64.so.2")
+    }
+
+    /// The tools and all of their libraries.
     fn unpack_tools(&self) -> Result<()> {
-        // What apt would do is only asked: doing it could remove packages that are installed.
-        let mut plan = Command::new("apt-get");
-        plan.args(["install", "-s", "--no-install-recommends"]).args(TOOLS);
-        let planned = match output(&mut plan) {
-            Ok(planned) => planned,
-            Err(_) => {
-                // A fresh machine has no package lists.
-                eprintln!("      apt-get update");
-                run(Command::new("apt-get").args(["update", "-q"]))?;
-                output(&mut plan)?
-            }
-        };
-        let mut names: Vec<&str> = planned
-            .lines()
-            .filter_map(|line| line.strip_prefix("Inst ")?.split_whitespace().next())
-            .collect();
-        // What is installed is needed here all the same: it is run from one folder.
-        names.extend(TOOLS.iter().filter(|name| !planned.contains(&format!("Inst {name} "))));
         let packages = self.folder.join("tool-packages");
-        let _ = fs::remove_dir_all(&packages);
-        fs::create_dir_all(&packages).with_context(|| format!("making {}", packages.display()))?;
-        eprintln!("      downloading {} packages of QEMU and busybox", names.len());
-        output(Command::new("apt-get").args(["download", "-q"]).args(names).current_dir(&packages))?;
-        for package in files(&packages)? {
-            run(Command::new("dpkg").arg("-x").arg(package).arg(self.tools()))?;
+        eprintln!("      downloading QEMU and busybox of Debian {TOOLS_SUITE}");
+        self.apt.download_with_dependencies(TOOLS_SUITE, &TOOLS, &packages)?;
+        // Under another name until it is whole.
+        let unpacked = self.folder.join("tools.part");
+        let _ = fs::remove_dir_all(&unpacked);
+        for package in
+            files(&packages)?.iter().filter(|file| file.extension().is_some_and(|end| end == "deb"))
+        {
+            run(Command::new("dpkg").arg("-x").arg(package).arg(&unpacked))?;
         }
+        let tools = self.tools();
+        let _ = fs::remove_dir_all(&tools);
+        fs::rename(&unpacked, &tools).with_context(|| format!("moving {}", unpacked.display()))?;
         fs::remove_dir_all(&packages).with_context(|| format!("removing {}", packages.display()))?;
-        ensure!(self.qemu().is_file(), "the packages hold no {}", self.qemu().display());
-        ensure!(self.busybox().is_file(), "the packages hold no {}", self.busybox().display());
+        ensure!(self.loader().is_file(), "the packages hold no {}", self.loader().display());
         Ok(())
-    }
-
-    fn apt(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("APT_CONFIG", self.folder.join("apt/apt.conf"));
-        command
-    }
-
-    /// Fetches the lists of the suites; one that is gone is passed over.
-    fn update(&self) -> Result<()> {
-        let apt = self.folder.join("apt");
-        for part in ["lists/partial", "cache/archives/partial", "parts"] {
-            let folder = apt.join(part);
-            fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        }
-        let write = |name: &str, text: String| {
-            let path = apt.join(name);
-            fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
-        };
-        write("status", String::new())?;
-        let mirrors = Mirrors::of_this_machine()?;
-        write("sources.list", mirrors.sources())?;
-        write("apt.conf", configuration(&apt))?;
-        eprintln!("      the lists of Debian's kernels");
-        let mut update = self.apt("apt-get");
-        update.args(["update", "-q"]);
-        let told = update.output().with_context(|| format!("starting `{}`", shown(&update)))?;
-        let any = !files(&apt.join("lists"))?.is_empty();
-        ensure!(any, "`{}`: {}", shown(&update), String::from_utf8_lossy(&told.stderr).trim());
-        Ok(())
-    }
-
-    fn names(&self) -> Result<Vec<String>> {
-        let names = output(self.apt("apt-cache").arg("pkgnames"))?;
-        Ok(names.lines().filter(|name| Package::parse(name).is_some()).map(str::to_owned).collect())
     }
 
     fn kernel(&self, series: &str, names: &[String]) -> Result<Kernel> {
@@ -208,13 +144,13 @@ impl Debian {
             let mut here = files(&kept)?.into_iter().find(|path| file(path));
             if here.is_none() {
                 eprintln!("      downloading {}", package.name);
-                if let Err(error) =
-                    output(self.apt("apt-get").args(["download", "-q", package.name]).current_dir(&kept))
-                {
-                    tried.push(format!("{error:#}"));
-                    continue;
+                match self.apt.download(package.name, &kept) {
+                    Ok(()) => here = files(&kept)?.into_iter().find(|path| file(path)),
+                    Err(error) => {
+                        tried.push(format!("{error:#}"));
+                        continue;
+                    }
                 }
-                here = files(&kept)?.into_iter().find(|path| file(path));
             }
             let package_file =
                 here.with_context(|| format!("apt-get left no package of {}", package.name))?;
@@ -278,75 +214,6 @@ impl Debian {
         let kept = files(&self.folder.join("kernels")).ok()?.into_iter().filter_map(series);
         kept.filter(|series| self.kept(series).is_ok_and(|kernel| kernel.is_some()))
             .max_by_key(|series| version(series))
-    }
-}
-
-/// What is in a folder; nothing where there is none.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    match fs::read_dir(folder) {
-        Ok(entries) => entries
-            .map(|entry| Ok(entry?.path()))
-            .collect::<Result<_>>()
-            .with_context(|| folder.display().to_string()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error).with_context(|| format!("reading {}", folder.display())),
-    }
-}
-
-fn configuration(apt: &Path) -> String {
-    let at = |name: &str| apt.join(name).display().to_string();
-    format!(
-        "Dir::Etc::sourcelist \"{}\";\nDir::Etc::sourceparts \"{}\";\nDir::State \"{}\";\nDir::State::status \"{}\";\n\
-         Dir::State::lists \"{}\";\nDir::Cache \"{}\";\nDir::Cache::archives \"{}\";\nAcquire::Languages \"none\";\n\
-         APT::Sandbox::User \"root\";\n",
-        at("sources.list"),
-        at("parts"),
-        apt.display(),
-        at("status"),
-        at("lists"),
-        at("cache"),
-        at("cache/archives"),
-    )
-}
-
-/// Where this machine gets its packages: the same mirror has the other suites.
-#[derive(Debug, PartialEq, Eq)]
-struct Mirrors {
-    main: String,
-    security: String,
-}
-
-impl Mirrors {
-    fn of_this_machine() -> Result<Self> {
-        let targets = output(Command::new("apt-get").args([
-            "indextargets",
-            "--format",
-            "$(REPO_URI)",
-            "Created-By: Packages",
-        ]))?;
-        Self::among(&targets).context(
-            "apt's sources name no Debian mirror\n  fix: add one, or run this on Debian: the kernels are Debian's",
-        )
-    }
-
-    fn among(targets: &str) -> Option<Self> {
-        let ending = |end: &str| {
-            let found = targets.lines().map(|line| line.trim().trim_end_matches('/'));
-            found.filter(|uri| uri.ends_with(end)).map(str::to_owned).next()
-        };
-        let main = ending("/debian")?;
-        let security = ending("/debian-security").unwrap_or_else(|| format!("{main}-security"));
-        Some(Self { main, security })
-    }
-
-    fn sources(&self) -> String {
-        let signed =
-            if Path::new(KEYRING).is_file() { format!(" [signed-by={KEYRING}]") } else { String::new() };
-        let line = |(suite, security): (&str, bool)| {
-            let mirror = if security { &self.security } else { &self.main };
-            format!("deb{signed} {mirror} {suite} main\n")
-        };
-        SUITES.into_iter().map(line).collect()
     }
 }
 
@@ -430,17 +297,5 @@ mod tests {
     #[test]
     fn series_are_in_the_order_of_their_numbers() {
         assert_eq!(every_series(NAMES.into_iter()), ["6.1", "6.12", "7.3"]);
-    }
-
-    #[test]
-    fn the_mirror_for_security_updates_lies_beside_the_other_unless_another_is_named() {
-        let mirrors =
-            Mirrors::among("http://mirror.example/debian/\nhttp://other.example/debian-security/\n").unwrap();
-        assert_eq!(mirrors.security, "http://other.example/debian-security");
-        let sources = mirrors.sources();
-        assert!(sources.contains(" http://mirror.example/debian sid main\n"), "{sources}");
-        let alone = Mirrors::among("http://mirror.example/debian\nhttps://node.example/x\n").unwrap();
-        assert_eq!(alone.security, "http://mirror.example/debian-security");
-        assert_eq!(Mirrors::among("http://mirror.example/ubuntu\n"), None);
     }
 }

@@ -2,9 +2,10 @@
 //! test executables in its initial RAM disk. No KVM is needed, nothing of the system's own packages is touched, and what is
 //! downloaded stays in `target/vm`.
 //!
-//! [`debian`] gets QEMU, busybox and kernels, [`image`] packs what is booted, [`boot`] runs one machine and reads what it
+//! [`apt`] and [`debian`] get QEMU, busybox and kernels, [`image`] packs what is booted, [`boot`] runs one machine and reads what it
 //! says, [`outcome`] makes a table of it: kernel by test. Start reading at [`run`].
 
+mod apt;
 mod boot;
 mod debian;
 mod image;
@@ -26,6 +27,7 @@ use crate::{
     workspace::{Artifact, Workspace, artifacts},
 };
 
+pub use self::apt::Unavailable;
 use self::debian::{Debian, Kernel};
 use self::image::Image;
 pub use self::outcome::Matrix;
@@ -90,15 +92,22 @@ pub struct Wanted<'a> {
     pub record: bool,
 }
 
+/// QEMU and the kernels.
+pub struct Ready {
+    debian: Debian,
+    kernels: Vec<Kernel>,
+}
+
 /// Gets QEMU and the kernels.
 ///
 /// # Errors
-/// Where they cannot be had: without Debian's package manager, without network, on another architecture.
-fn prepare(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<(Debian, Vec<Kernel>)> {
-    ensure!(
-        std::env::consts::ARCH == "x86_64",
-        "the machines are x86_64, and so must be the one that builds their tests"
-    );
+/// With [`Unavailable`] where there can be no machines: without Debian's package manager or a mirror, without network, on
+/// another architecture. Anything else is a fault.
+pub fn prepare(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Ready> {
+    if std::env::consts::ARCH != "x86_64" {
+        let why = "the machines are x86_64, and so must be the one that builds their tests";
+        return Err(Unavailable(why.to_owned()).into());
+    }
     let series: Vec<String> = match wanted.series {
         [] => USUAL.map(str::to_owned).to_vec(),
         some => some.to_vec(),
@@ -112,21 +121,19 @@ fn prepare(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<(Debian, Vec<Ke
             planted.series
         );
     }
-    Ok((debian, kernels))
+    Ok(Ready { debian, kernels })
 }
 
 /// Boots every kernel and returns what became of each test.
 ///
 /// # Errors
-/// When QEMU or a kernel cannot be had, or what is booted cannot be built or packed; what goes wrong in a machine is in the
-/// matrix.
-pub fn run(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Matrix> {
-    let (debian, kernels) = prepare(workspace, wanted)?;
+/// When what is booted cannot be built or packed; what goes wrong in a machine is in the matrix.
+pub fn run(workspace: &Workspace, Ready { debian, kernels }: &Ready, wanted: &Wanted<'_>) -> Result<Matrix> {
     let built = build(workspace)?;
     let folder = workspace.target.join("vm");
-    let stage = image::stage(workspace, &debian, &built, wanted.filter)?;
+    let stage = image::stage(workspace, debian, &built, wanted.filter)?;
     let mut machines = VecDeque::new();
-    for kernel in &kernels {
+    for kernel in kernels {
         let planted = wanted.planted.iter().find(|planted| planted.series == kernel.series);
         machines.push_back((kernel, stage.pack(&kernel.series, planted.map(|planted| planted.kind))?));
     }
@@ -135,7 +142,7 @@ pub fn run(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Matrix> {
     let work = || {
         let mut done = Vec::new();
         while let Some((kernel, image)) = next() {
-            done.push((kernel, boot_to_the_tests(&debian, kernel, &image, &folder)?));
+            done.push((kernel, boot_to_the_tests(debian, kernel, &image, &folder)?));
             fs::remove_file(&image.path).with_context(|| format!("removing {}", image.path.display()))?;
         }
         Ok(done)
