@@ -49,7 +49,7 @@ enum Task {
     Build(build::Arguments),
     /// Formatting, clippy on both sides, documentation, file lengths
     Lint,
-    /// Set up, lint, unit tests, then the live tests as root; with --vm some of them on other kernels, in virtual machines
+    /// Set up, lint, unit tests, the live tests as root, then some of them on other kernels, in virtual machines
     Test(test::Arguments),
     /// Set up, build for release, and run the lab as root
     Demo(demo::Arguments),

@@ -35,6 +35,8 @@ pub enum Purpose {
     Lab,
     /// The live tests, which run leaking programs of several languages.
     Live,
+    /// Machines with other kernels and another processor.
+    Machines,
 }
 
 struct Step {
@@ -47,7 +49,7 @@ struct Step {
     remedy: fn(&Workspace) -> String,
 }
 
-use Purpose::{Build, Lab, Lint, Live, Release};
+use Purpose::{Build, Lab, Lint, Live, Machines, Release};
 
 const STEPS: &[Step] = &[
     Step {
@@ -123,7 +125,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "arm64 target",
-        needed_by: &[Lint],
+        needed_by: &[Lint, Machines],
         optional: Some("lint does not compile for arm64"),
         check: |_| match toolchain::has_target(toolchain::ARM64) {
             true => State::Ready(toolchain::ARM64.to_owned()),
@@ -134,7 +136,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "musl target",
-        needed_by: &[Release],
+        needed_by: &[Release, Machines],
         optional: Some("a release build needs this machine's glibc or a newer one where it runs"),
         check: |_| check_musl(),
         repair: |_| rustup(&["target", "add", &toolchain::musl(&toolchain::host()?)]),

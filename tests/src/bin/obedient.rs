@@ -24,6 +24,10 @@ use std::ptr;
 const PAGE: usize = 4096;
 
 fn main() {
+    // A huge page would be one fault for up to 512 pages. To ask for small ones of each mapping after it was made is too late:
+    // another thread's stack may lie below it, and be given a huge page that reaches into it.
+    // SAFETY: no memory is involved.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
     let mut mapped: Vec<(*mut u8, usize)> = Vec::with_capacity(64);
     // Line by line and without read-ahead in another buffer: an exec must find the rest of stdin untouched.
     let stdin = std::io::stdin();
@@ -116,12 +120,7 @@ fn unmap(address: *mut u8, bytes: usize) {
 }
 
 fn touch(pages: usize) {
-    let bytes = pages * PAGE;
-    let address = map(bytes);
-    // Huge pages would be one fault for 512 pages.
-    // SAFETY: a mapping of our own.
-    unsafe { libc::madvise(address.cast(), bytes, libc::MADV_NOHUGEPAGE) };
-    fill(address, pages);
+    fill(map(pages * PAGE), pages);
 }
 
 fn fill(address: *mut u8, pages: usize) {
@@ -174,8 +173,6 @@ fn short_life(number: i64) {
 fn vfork_and_touch(pages: usize) {
     const STACK: usize = 64 * 1024;
     let loan = Loan { address: map(pages * PAGE), pages };
-    // SAFETY: a mapping of our own.
-    unsafe { libc::madvise(loan.address.cast(), pages * PAGE, libc::MADV_NOHUGEPAGE) };
     let stack = map(STACK);
     fill(stack, STACK / PAGE);
     // SAFETY: within the mapping, one past its end.

@@ -106,14 +106,21 @@ impl Apt {
         fs::remove_dir(&partial).with_context(|| format!("removing {}", partial.display()))
     }
 
-    /// Downloads packages of a suite and everything that they need into a folder, as for a system that has nothing yet.
-    pub fn download_with_dependencies(&self, suite: &str, packages: &[&str], into: &Path) -> Result<()> {
+    /// Downloads packages of a suite and everything that they need into a folder, as for a system that has nothing yet,
+    /// and returns where they are.
+    pub fn download_with_dependencies(
+        &self,
+        suite: &str,
+        packages: &[&str],
+        into: &Path,
+    ) -> Result<Vec<PathBuf>> {
         emptied(into)?;
         emptied(&into.join("partial"))?;
         let mut command = self.command("apt-get");
         command.args(["install", "-q", "--yes", "--download-only", "--no-install-recommends"]);
         command.args(["--target-release", suite, "-o", &format!("Dir::Cache::archives={}", into.display())]);
-        output(command.args(packages)).map(drop)
+        output(command.args(packages))?;
+        Ok(files(into)?.into_iter().filter(|file| file.extension().is_some_and(|end| end == "deb")).collect())
     }
 
     fn command(&self, program: &str) -> Command {
@@ -147,7 +154,7 @@ fn configuration(apt: &Path) -> String {
     format!(
         "Dir::Etc::sourcelist \"{}\";\nDir::Etc::sourceparts \"{}\";\nDir::State \"{}\";\nDir::State::status \"{}\";\n\
          Dir::State::lists \"{}\";\nDir::Cache \"{}\";\nDir::Cache::archives \"{}\";\nAcquire::Languages \"none\";\n\
-         APT::Sandbox::User \"root\";\n",
+         APT::Sandbox::User \"root\";\nAPT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; \"arm64\"; }};\n",
         at("sources.list"),
         at("parts"),
         apt.display(),

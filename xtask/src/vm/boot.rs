@@ -42,10 +42,12 @@ pub fn boot(debian: &Debian, kernel: &Kernel, image: &Image, folder: &Path) -> R
     let _ = fs::remove_file(&messages);
     let log = folder.join(format!("{}.log", kernel.series));
     let mut kept = fs::File::create(&log).with_context(|| format!("making {}", log.display()))?;
-    let mut command = debian.qemu_command();
+    let mut command = debian.qemu_command(kernel.processor);
+    let (console, _) = kernel.processor.ports();
     // A /dev/kvm may be there and not work in a machine that is virtual itself.
     command
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "1024", "-smp", "2"])
+        .args(["-accel", "tcg,thread=multi", "-m", "1024", "-smp", "2"])
+        .args(kernel.processor.machine())
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
         .args([
             "-chardev",
@@ -58,7 +60,7 @@ pub fn boot(debian: &Debian, kernel: &Kernel, image: &Image, folder: &Path) -> R
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(&image.path)
-        .args(["-append", "console=ttyS0 quiet panic=-1 oops=panic psi=1"])
+        .args(["-append", &format!("console={console} quiet panic=-1 oops=panic psi=1")])
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let child = command.spawn().with_context(|| format!("starting `{}`", shown(&command)))?;

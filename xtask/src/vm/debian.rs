@@ -13,17 +13,18 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::apt::{Apt, files};
+use super::processor::Processor;
 use crate::workspace::run;
 
 /// The cloud flavour is a third of the others' size.
-const FLAVOUR: &str = "-cloud-amd64";
+const FLAVOUR: &str = "-cloud-";
 /// Newest packages of a series that are tried: a list may name what the mirror no longer has.
 const TRIES: usize = 3;
-/// Where QEMU is from. Versions before 8.1 translate code of a page while another processor writes there, and may go on
-/// with what was there before: a kernel that patches itself then crashes now and then in its first seconds, or one of its
-/// processors does not see that a tracepoint was switched on.
+/// Where QEMU is from: 10.0. Before 9.1 an arm64 machine has one serial port.
 const TOOLS_SUITE: &str = "trixie";
-const TOOLS: [&str; 2] = ["qemu-system-x86", "busybox-static"];
+const TOOLS: [&str; 3] = ["qemu-system-x86", "qemu-system-arm", "busybox-static"];
+/// Machines of another processor have a busybox of it; it needs nothing else.
+const BUSYBOX_ARM: &str = "busybox-static:arm64";
 
 /// Unpacked tools, and the lists of kernels.
 pub struct Debian {
@@ -34,8 +35,9 @@ pub struct Debian {
 /// A kernel to boot.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// `6.1`.
+    /// `6.1`, `6.12-arm64`.
     pub series: String,
+    pub processor: Processor,
     /// `6.1.0-56-cloud-amd64`.
     pub release: String,
     pub image: PathBuf,
@@ -49,7 +51,7 @@ impl Debian {
     /// network where nothing was downloaded before.
     pub fn ready(folder: &Path) -> Result<Self> {
         let debian = Self { folder: folder.to_owned(), apt: Apt::ready(&folder.join("apt"))? };
-        if !debian.loader().is_file() {
+        if !Processor::ALL.iter().all(|processor| debian.qemu(*processor).is_file()) {
             debian.unpack_tools()?;
         }
         Ok(debian)
@@ -67,7 +69,8 @@ impl Debian {
             match word.as_str() {
                 "all" => wanted.extend(every_series(names.iter().map(String::as_str))),
                 "newest" => {
-                    let newest = every_series(names.iter().map(String::as_str)).pop();
+                    let x86 = |series: &String| Processor::of_series(series) == Processor::X86;
+                    let newest = every_series(names.iter().map(String::as_str)).into_iter().rfind(x86);
                     wanted
                         .push(newest.or_else(|| self.newest_kept()).context("there is no list of kernels")?);
                 }
@@ -84,16 +87,25 @@ impl Debian {
         Ok(kernels)
     }
 
-    pub fn busybox(&self) -> PathBuf {
-        self.tools().join("usr/bin/busybox")
+    pub fn busybox(&self, processor: Processor) -> PathBuf {
+        let tools = self.tools();
+        match processor {
+            Processor::X86 => tools,
+            Processor::Arm => tools.join(processor.debian()),
+        }
+        .join("usr/bin/busybox")
+    }
+
+    fn qemu(&self, processor: Processor) -> PathBuf {
+        self.tools().join("usr/bin").join(processor.qemu())
     }
 
     /// QEMU as it can be run from where it is unpacked.
-    pub fn qemu_command(&self) -> Command {
+    pub fn qemu_command(&self, processor: Processor) -> Command {
         let tools = self.tools();
         let libraries = tools.join("usr/lib/x86_64-linux-gnu");
         let mut command = Command::new(self.loader());
-        command.arg("--library-path").arg(&libraries).arg(tools.join("usr/bin/qemu-system-x86_64"));
+        command.arg("--library-path").arg(&libraries).arg(self.qemu(processor));
         command.env("QEMU_MODULE_DIR", libraries.join("qemu"));
         for data in ["usr/share/qemu", "usr/share/seabios"] {
             command.arg("-L").arg(tools.join(data));
@@ -114,14 +126,15 @@ impl Debian {
     fn unpack_tools(&self) -> Result<()> {
         let packages = self.folder.join("tool-packages");
         eprintln!("      downloading QEMU and busybox of Debian {TOOLS_SUITE}");
-        self.apt.download_with_dependencies(TOOLS_SUITE, &TOOLS, &packages)?;
         // Under another name until it is whole.
         let unpacked = self.folder.join("tools.part");
         let _ = fs::remove_dir_all(&unpacked);
-        for package in
-            files(&packages)?.iter().filter(|file| file.extension().is_some_and(|end| end == "deb"))
-        {
-            run(Command::new("dpkg").arg("-x").arg(package).arg(&unpacked))?;
+        let wanted: [(&[&str], &Path); 2] =
+            [(&TOOLS, &unpacked), (&[BUSYBOX_ARM], &unpacked.join(Processor::Arm.debian()))];
+        for (names, into) in wanted {
+            for package in self.apt.download_with_dependencies(TOOLS_SUITE, names, &packages)? {
+                run(Command::new("dpkg").arg("-x").arg(package).arg(into))?;
+            }
         }
         let tools = self.tools();
         let _ = fs::remove_dir_all(&tools);
@@ -144,7 +157,8 @@ impl Debian {
             let mut here = files(&kept)?.into_iter().find(|path| file(path));
             if here.is_none() {
                 eprintln!("      downloading {}", package.name);
-                match self.apt.download(package.name, &kept) {
+                let name = format!("{}:{}", package.name, package.processor.debian());
+                match self.apt.download(&name, &kept) {
                     Ok(()) => here = files(&kept)?.into_iter().find(|path| file(path)),
                     Err(error) => {
                         tried.push(format!("{error:#}"));
@@ -156,7 +170,12 @@ impl Debian {
                 here.with_context(|| format!("apt-get left no package of {}", package.name))?;
             if let Some(image) = self.unpack_kernel(&package_file, &kept)? {
                 let release = package.release().to_owned();
-                return Ok(Kernel { series: series.to_owned(), release, image });
+                return Ok(Kernel {
+                    series: series.to_owned(),
+                    processor: package.processor,
+                    release,
+                    image,
+                });
             }
             tried.push(format!("{} holds no kernel", package.name));
         }
@@ -202,8 +221,9 @@ impl Debian {
         let kernels =
             images.filter(|path| path.extension().is_some_and(|end| end == "vmlinuz")).filter_map(|image| {
                 let name = image.file_name()?.to_string_lossy().into_owned();
-                let release = Package::parse(name.split('_').next()?)?.release().to_owned();
-                Some(Kernel { series: series.to_owned(), release, image })
+                let package = Package::parse(name.split('_').next()?)?;
+                let (release, processor) = (package.release().to_owned(), package.processor);
+                Some(Kernel { series: series.to_owned(), processor, release, image })
             });
         Ok(kernels.max_by_key(|kernel| version(&kernel.release)))
     }
@@ -213,6 +233,7 @@ impl Debian {
         let series = |path: PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
         let kept = files(&self.folder.join("kernels")).ok()?.into_iter().filter_map(series);
         kept.filter(|series| self.kept(series).is_ok_and(|kernel| kernel.is_some()))
+            .filter(|series| Processor::of_series(series) == Processor::X86)
             .max_by_key(|series| version(series))
     }
 }
@@ -221,6 +242,7 @@ impl Debian {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Package<'a> {
     name: &'a str,
+    processor: Processor,
 }
 
 impl<'a> Package<'a> {
@@ -228,17 +250,18 @@ impl<'a> Package<'a> {
     /// that of a package that only points to the newest.
     fn parse(name: &'a str) -> Option<Self> {
         let rest = name.strip_prefix("linux-image-").or_else(|| name.strip_prefix("linux-binary-"))?;
-        let numbers = version(rest.strip_suffix(FLAVOUR)?);
-        (numbers.len() >= 3).then_some(Self { name })
+        let (release, architecture) = rest.split_once(FLAVOUR)?;
+        let processor = Processor::ALL.into_iter().find(|one| one.debian() == architecture)?;
+        (version(release).len() >= 3).then_some(Self { name, processor })
     }
 
     fn release(self) -> &'a str {
         self.name.trim_start_matches("linux-image-").trim_start_matches("linux-binary-")
     }
 
-    /// `6.1`.
+    /// `6.1`, `6.12-arm64`.
     fn series(self) -> String {
-        self.release().split('.').take(2).collect::<Vec<_>>().join(".")
+        self.release().split('.').take(2).collect::<Vec<_>>().join(".") + self.processor.suffix()
     }
 }
 
@@ -259,10 +282,10 @@ fn newest<'a>(names: impl Iterator<Item = &'a str>, series: &str) -> impl Iterat
     found.into_iter().rev()
 }
 
-/// Every series that is listed, oldest first.
+/// Every series that is listed, a processor's from the oldest to the newest.
 fn every_series<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut found: Vec<String> = names.filter_map(Package::parse).map(Package::series).collect();
-    found.sort_by_key(|series| version(series));
+    found.sort_by_key(|series| (Processor::of_series(series), version(series)));
     found.dedup();
     found
 }
@@ -271,7 +294,8 @@ fn every_series<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 10] = [
+        "linux-image-6.12.118+deb13-cloud-arm64",
         "linux-image-6.1-cloud-amd64",
         "linux-image-6.1.0-9-cloud-amd64",
         "linux-image-6.1.0-56-cloud-amd64",
@@ -296,6 +320,6 @@ mod tests {
 
     #[test]
     fn series_are_in_the_order_of_their_numbers() {
-        assert_eq!(every_series(NAMES.into_iter()), ["6.1", "6.12", "7.3"]);
+        assert_eq!(every_series(NAMES.into_iter()), ["6.1", "6.12", "7.3", "6.12-arm64"]);
     }
 }

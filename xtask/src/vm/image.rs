@@ -11,8 +11,8 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Built, Fault, debian::Debian};
-use crate::workspace::{Workspace, output, run};
+use super::{Built, Fault, debian::Debian, processor::Processor};
+use crate::workspace::{Workspace, output};
 
 /// Longer than any test executable takes on an emulated processor.
 const LIMIT_S: u32 = 900;
@@ -22,7 +22,9 @@ pub struct Stage {
     root: PathBuf,
     /// Where images go.
     folder: PathBuf,
+    /// The one that runs here.
     busybox: PathBuf,
+    processor: Processor,
     /// Each executable's name and path.
     executables: Vec<(String, PathBuf)>,
     leakscope: PathBuf,
@@ -39,18 +41,20 @@ pub struct Image {
 
 /// Lays out everything but the script.
 pub fn stage(workspace: &Workspace, debian: &Debian, built: &Built, filter: &[String]) -> Result<Stage> {
+    let processor = built.processor;
     let folder = workspace.target.join("vm");
-    let root = folder.join("root");
+    let root = folder.join(format!("root-{}", processor.debian()));
     let _ = fs::remove_dir_all(&root);
     for part in ["bin", "proc", "sys", "dev", "tmp", "run", "etc"] {
         let path = root.join(part);
         fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
     }
     let busybox = root.join("bin/busybox");
-    fs::copy(debian.busybox(), &busybox).with_context(|| format!("copying to {}", busybox.display()))?;
-    for applet in
-        output(Command::new(debian.busybox()).arg("--list"))?.lines().filter(|name| *name != "busybox")
-    {
+    fs::copy(debian.busybox(processor), &busybox)
+        .with_context(|| format!("copying to {}", busybox.display()))?;
+    // Both processors' are of one version: they have the same.
+    let here = debian.busybox(Processor::X86);
+    for applet in output(Command::new(&here).arg("--list"))?.lines().filter(|name| *name != "busybox") {
         let link = root.join("bin").join(applet);
         symlink("busybox", &link).with_context(|| format!("making {}", link.display()))?;
     }
@@ -60,8 +64,7 @@ pub fn stage(workspace: &Workspace, debian: &Debian, built: &Built, filter: &[St
     {
         let inside = within(&root, program);
         make_folder_of(&inside)?;
-        // Without its debugging information it is a tenth as long.
-        run(Command::new("strip").arg("-o").arg(&inside).arg(program))?;
+        fs::copy(program, &inside).with_context(|| format!("copying to {}", inside.display()))?;
     }
     for file in ["leakscope-ebpf/budget.json", "tests/Cargo.toml"] {
         let inside = within(&root, &workspace.root.join(file));
@@ -72,7 +75,8 @@ pub fn stage(workspace: &Workspace, debian: &Debian, built: &Built, filter: &[St
     Ok(Stage {
         root,
         folder,
-        busybox: debian.busybox(),
+        busybox: here,
+        processor,
         executables: built.tests.iter().map(|test| (test.name.clone(), test.executable.clone())).collect(),
         leakscope: built.leakscope.clone(),
         tests: workspace.root.join("tests"),
@@ -99,10 +103,11 @@ impl Stage {
     /// What the machine's first process does. Its own lines and the tests' go to the second serial port: the first is the
     /// kernel's, which may write there at any time.
     fn script(&self, mark: &str, planted: Option<Fault>) -> String {
-        let mut script = String::from(
+        let (_, port) = self.processor.ports();
+        let mut script = format!(
             "#!/bin/sh\nexport PATH=/bin HOME=/\nmount -t proc proc /proc\nmount -t sysfs sysfs /sys\n\
              mount -t devtmpfs devtmpfs /dev\nmount -t cgroup2 cgroup2 /sys/fs/cgroup\nmount -t bpf bpf /sys/fs/bpf\n\
-             exec </dev/null >/dev/ttyS1 2>&1\n",
+             exec </dev/null >/dev/{port} 2>&1\n",
         );
         script += &format!("echo \"{mark} hello $(uname -r)\"\n");
         let leakscope = quoted(&self.leakscope);
@@ -155,6 +160,7 @@ mod tests {
             root: "/w/target/vm/root".into(),
             folder: "/w/target/vm".into(),
             busybox: "/b".into(),
+            processor: Processor::X86,
             executables: vec![("tiers".into(), "/w/it's/tiers-1".into())],
             leakscope: "/w/leakscope".into(),
             tests: "/w/tests".into(),

@@ -10,6 +10,7 @@ mod boot;
 mod debian;
 mod image;
 mod outcome;
+mod processor;
 
 use std::{
     collections::VecDeque,
@@ -32,13 +33,11 @@ use self::debian::{Debian, Kernel};
 use self::image::Image;
 pub use self::outcome::Matrix;
 use self::outcome::Outcome;
+use self::processor::Processor;
 
-/// The kernels that are tried unless others are named: the oldest that is supported, two of long life, the newest there is.
-pub const USUAL: [&str; 4] = ["5.10", "6.1", "6.12", "newest"];
-
-/// The live tests that need no interpreter, no compiler and no more than busybox.
-const EXECUTABLES: [&str; 7] =
-    ["contract", "everywhere", "kernel_counts", "kernel_edges", "left_behind", "tiers", "budget"];
+/// The kernels that are tried unless others are named: the oldest that is supported, two of long life, the newest there is,
+/// and one of another processor.
+pub const USUAL: [&str; 5] = ["5.10", "6.1", "6.12", "newest", "6.12-arm64"];
 
 /// Machines at a time: their tests wait for a third of the time.
 const AT_ONCE: usize = 2;
@@ -129,13 +128,18 @@ pub fn prepare(workspace: &Workspace, wanted: &Wanted<'_>) -> Result<Ready> {
 /// # Errors
 /// When what is booted cannot be built or packed; what goes wrong in a machine is in the matrix.
 pub fn run(workspace: &Workspace, Ready { debian, kernels }: &Ready, wanted: &Wanted<'_>) -> Result<Matrix> {
-    let built = build(workspace)?;
     let folder = workspace.target.join("vm");
-    let stage = image::stage(workspace, debian, &built, wanted.filter)?;
     let mut machines = VecDeque::new();
-    for kernel in kernels {
-        let planted = wanted.planted.iter().find(|planted| planted.series == kernel.series);
-        machines.push_back((kernel, stage.pack(&kernel.series, planted.map(|planted| planted.kind))?));
+    for processor in Processor::ALL {
+        let its: Vec<&Kernel> = kernels.iter().filter(|kernel| kernel.processor == processor).collect();
+        if its.is_empty() {
+            continue;
+        }
+        let stage = image::stage(workspace, debian, &build(workspace, processor)?, wanted.filter)?;
+        for kernel in its {
+            let planted = wanted.planted.iter().find(|planted| planted.series == kernel.series);
+            machines.push_back((kernel, stage.pack(&kernel.series, planted.map(|planted| planted.kind))?));
+        }
     }
     let waiting = Mutex::new(machines);
     let next = || waiting.lock().map_or(None, |mut waiting| waiting.pop_front());
@@ -181,8 +185,9 @@ fn boot_to_the_tests(debian: &Debian, kernel: &Kernel, image: &Image, folder: &P
     bail!("no attempt was made")
 }
 
-/// What is put into the machines.
+/// What is put into machines with this processor.
 struct Built {
+    processor: Processor,
     leakscope: PathBuf,
     tests: Vec<Artifact>,
     /// Programs that the tests start, at the very paths that they were compiled with.
@@ -190,26 +195,34 @@ struct Built {
 }
 
 /// Builds static executables, which need no library in the machine.
-fn build(workspace: &Workspace) -> Result<Built> {
-    setup::ensure(workspace, &[Purpose::Build, Purpose::Release])?;
-    let musl = toolchain::musl(&toolchain::host()?);
+fn build(workspace: &Workspace, processor: Processor) -> Result<Built> {
+    setup::ensure(workspace, &[Purpose::Build, Purpose::Machines])?;
+    let target = processor.target();
     ensure!(
-        toolchain::has_target(&musl),
-        "Rust's target {musl} is not installed, and the machines have no C library\n  fix: rustup target add {musl}"
+        toolchain::has_target(target),
+        "Rust's target {target} is not installed, and the machines have no C library\n  fix: rustup target add {target}"
     );
-    let mut leakscope = workspace.cargo("build");
-    leakscope.args(["--locked", "--package", "leakscope", "--bin", "leakscope", "--target", &musl]);
+    let cargo = |subcommand| {
+        let mut cargo = workspace.cargo(subcommand);
+        processor.link(&mut cargo);
+        cargo.args(["--locked", "--target", target]);
+        cargo
+    };
+    let mut leakscope = cargo("build");
+    leakscope.args(["--package", "leakscope", "--bin", "leakscope"]);
     let leakscope = artifacts(&mut leakscope)?.into_iter().find(|artifact| artifact.name == "leakscope");
-    let mut tests = workspace.cargo("test");
-    tests.args(["--locked", "--no-run", "--package", "leakscope-tests", "--target", &musl]);
-    for name in EXECUTABLES {
+    let mut tests = cargo("test");
+    tests.args(["--no-run", "--package", "leakscope-tests"]);
+    for name in processor.executables() {
         tests.args(["--test", name]);
     }
     let (tests, workloads): (Vec<Artifact>, Vec<Artifact>) =
         artifacts(&mut tests)?.into_iter().partition(|artifact| artifact.is_test);
     Ok(Built {
+        processor,
         leakscope: leakscope.context("cargo built no program named leakscope")?.executable,
-        tests: EXECUTABLES
+        tests: processor
+            .executables()
             .iter()
             .map(|name| {
                 let found = tests.iter().find(|artifact| artifact.name == *name);

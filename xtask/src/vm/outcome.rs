@@ -308,6 +308,7 @@ impl Matrix {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::processor::Processor;
 
     fn read(said: &str, end: End) -> Outcome {
         let mut reader = Reader::new("@@7");
@@ -365,6 +366,7 @@ mod tests {
     fn the_table_names_the_kernel_on_which_something_went_wrong() {
         let mut matrix = Matrix::default();
         let kernel = |series: &str| Kernel {
+            processor: Processor::X86,
             series: series.to_owned(),
             release: format!("{series}.0"),
             image: std::path::PathBuf::new(),

@@ -167,12 +167,13 @@ impl KernelSource {
     /// Loads the kernel side and attaches its count tier; dropping the source detaches it.
     ///
     /// # Errors
-    /// Says what failed, why, and what to do: missing privilege, a nested pid namespace, a kernel whose tracepoints or
-    /// structs are not the expected ones.
+    /// Says what failed, why, and what to do: another architecture, missing privilege, a nested pid namespace, a kernel
+    /// whose tracepoints or structs are not the expected ones.
     pub fn open(options: &KernelOptions) -> Result<Self, OpenError> {
         if options.period.is_zero() {
             return Err(OpenError::new("the sampling period is zero", "give one such as 250ms"));
         }
+        programs::refuse_other_architectures(std::env::consts::ARCH)?;
         refuse_nested_pid_namespace()?;
         let mut notes = Vec::new();
         let tracefs = match &options.tracefs {

@@ -18,6 +18,20 @@ use super::{KernelOptions, formats, loader, offsets};
 /// The kernel side, compiled by build.rs.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/leakscope"));
 
+/// The architecture whose kernels tell of user page faults by a tracepoint.
+const ARCHITECTURE: &str = "x86_64";
+
+/// Without the page faults nobody would be told of who is older than leakscope, or grows by less than `rss_stat` tells of.
+pub(super) fn refuse_other_architectures(here: &str) -> Result<(), OpenError> {
+    if here == ARCHITECTURE {
+        return Ok(());
+    }
+    Err(OpenError::new(
+        format!("{here}: its kernels have no tracepoint of user page faults, which {ARCHITECTURE} has"),
+        "use --source procfs, which reads every process once a second",
+    ))
+}
+
 /// How a tracepoint is attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TracepointKind {
