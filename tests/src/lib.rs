@@ -93,6 +93,12 @@ impl Drop for Obedient {
     }
 }
 
+/// What a process touches besides what it was told to: its own start, stacks of its threads.
+pub const SLACK: u64 = 400;
+
+/// The one loss that is no fault: only a kernel with preemptible programs tells of it.
+pub const PREEMPTED: &str = "a program was at work on that CPU already";
+
 /// What a source said so far.
 #[derive(Default)]
 pub struct Watch {
@@ -145,6 +151,31 @@ impl Watch {
     /// The first-touch faults last reported of a process; 0 before the first.
     pub fn first_touch(&self, pid: Pid) -> u64 {
         self.last.get(&pid).and_then(|reading| reading.kernel).map_or(0, |kernel| kernel.first_touch_faults)
+    }
+
+    /// Events that no program saw, of anybody: where a program can be preempted, it may be at work on a CPU already when
+    /// the next one comes. They are told.
+    pub fn missed(&self) -> u64 {
+        let causes = self.batch.iter().flat_map(|batch| &batch.lost.causes);
+        causes.filter(|(cause, _)| cause.starts_with(PREEMPTED)).map(|(_, count)| *count).sum()
+    }
+
+    /// Whether as many first touches were counted of a process, but for those that were missed.
+    pub fn has_touched(&self, pid: Pid, pages: u64) -> bool {
+        self.first_touch(pid) + self.missed() >= pages
+    }
+
+    /// Panics unless exactly these first touches were counted, but for those of its own start and those that were missed.
+    ///
+    /// # Panics
+    /// See above.
+    #[track_caller]
+    pub fn assert_touched(&self, pid: Pid, pages: u64) {
+        let (counted, missed) = (self.first_touch(pid), self.missed());
+        assert!(
+            (pages.saturating_sub(missed)..pages + SLACK).contains(&counted),
+            "pid {pid}: {counted} faults, touched {pages} pages, {missed} events missed"
+        );
     }
 
     /// Who a pid is.

@@ -6,10 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use leakscope::source::{Event, ExitStatus, KernelOptions, KernelSource, Source as _, TracepointKind};
 use leakscope::units::{Bytes, Pid};
-use leakscope_tests::{Obedient, Watch};
+use leakscope_tests::{Obedient, PREEMPTED, SLACK, Watch};
 
-/// What a process touches besides what it was told to: its own start, stacks of its threads.
-const SLACK: u64 = 400;
 /// Batches to wait for what must come: twenty seconds.
 const PATIENCE: usize = 200;
 
@@ -21,17 +19,6 @@ fn open(kind: TracepointKind) -> Result<KernelSource> {
 
 fn start() -> Result<Obedient> {
     Obedient::start(env!("CARGO_BIN_EXE_obedient"))
-}
-
-/// The loss that no other kernel than one with preemptible programs may tell of here.
-const PREEMPTED: &str = "a program was at work on that CPU already";
-
-fn assert_counted(watch: &Watch, pid: Pid, pages: u64, missed: u64) {
-    let counted = watch.first_touch(pid);
-    assert!(
-        (pages.saturating_sub(missed)..pages + SLACK).contains(&counted),
-        "pid {pid}: {counted} faults, touched {pages} pages"
-    );
 }
 
 /// One of eight: what it does in each round, and how many of its own pages it then has.
@@ -79,14 +66,8 @@ async fn eight_busy_processes(kind: TracepointKind) -> Result<()> {
     let executed =
         |watch: &Watch, pid: Pid| watch.last.get(&pid).and_then(|reading| reading.kernel?.execs) == Some(6);
     let last_program = |watch: &Watch| [6, 7].iter().all(|n| executed(watch, pids[*n].0));
-    // Where a program can be preempted, it may find itself at work; what it missed then is told.
-    let missed = |watch: &Watch| {
-        let causes = watch.batch.iter().flat_map(|batch| &batch.lost.causes);
-        causes.filter(|(cause, _)| cause.starts_with(PREEMPTED)).map(|(_, count)| *count).sum::<u64>()
-    };
     let all = |watch: &Watch| {
-        let missed = missed(watch);
-        last_program(watch) && pids.iter().all(|(pid, pages)| watch.first_touch(*pid) + missed >= *pages)
+        last_program(watch) && pids.iter().all(|(pid, pages)| watch.has_touched(*pid, *pages))
     };
     let waited = watch.until(&mut source, PATIENCE, "all faults counted", all).await;
     waited.with_context(|| {
@@ -95,10 +76,10 @@ async fn eight_busy_processes(kind: TracepointKind) -> Result<()> {
             format!("pid {pid}: {} of {pages}, execs {execs:?}", watch.first_touch(*pid))
         };
         let counted = pids.iter().map(counted).collect::<Vec<_>>().join("; ");
-        format!("{counted}; {} events missed", missed(&watch))
+        format!("{counted}; {} events missed", watch.missed())
     })?;
     for (pid, pages) in &pids {
-        assert_counted(&watch, *pid, *pages, missed(&watch));
+        watch.assert_touched(*pid, *pages);
         let reading = &watch.last[pid];
         // Before 6.2 each thread keeps up to 64 pages to itself, also from /proc.
         assert!(reading.memory.anon >= Bytes((pages - 64) * 4096), "{reading:?}");
@@ -138,10 +119,9 @@ async fn threads_count_for_their_process(kind: TracepointKind) -> Result<()> {
         child.obey("threads 4 2000")?;
     }
     let pid = child.pid();
-    let waited =
-        watch.until(&mut source, PATIENCE, "40,000 faults", |watch| watch.first_touch(pid) >= 40_000);
+    let waited = watch.until(&mut source, PATIENCE, "40,000 faults", |watch| watch.has_touched(pid, 40_000));
     waited.await.with_context(|| format!("{:?} of {:?}", watch.last.get(&pid), watch.batch))?;
-    assert_counted(&watch, pid, 40_000, 0);
+    watch.assert_touched(pid, 40_000);
     assert!(!watch.events.iter().any(|event| matches!(event, Event::Exit { key, .. } if key.pid == pid)));
     Ok(())
 }
@@ -205,8 +185,8 @@ async fn an_exec_is_told_and_starts_the_counts_again(kind: TracepointKind) -> Re
     watch
         .until(&mut source, PATIENCE, "the exec", |watch| watch.events.contains(&Event::Exec { key }))
         .await?;
-    watch.until(&mut source, PATIENCE, "the faults after it", |watch| watch.first_touch(pid) >= 1000).await?;
-    assert_counted(&watch, pid, 1000, 0);
+    watch.until(&mut source, PATIENCE, "the faults after it", |watch| watch.has_touched(pid, 1000)).await?;
+    watch.assert_touched(pid, 1000);
     assert_eq!(watch.key(pid)?, key, "an exec does not make another process");
     Ok(())
 }

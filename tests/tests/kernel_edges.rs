@@ -13,8 +13,6 @@ use leakscope_tests::{Obedient, Watch};
 
 /// Batches to wait for what must come: twenty seconds.
 const PATIENCE: usize = 200;
-/// What a process touches besides what it was told to.
-const SLACK: u64 = 400;
 
 fn open(options: KernelOptions) -> Result<KernelSource> {
     let options = KernelOptions { period: Duration::from_millis(100), ..options };
@@ -42,9 +40,8 @@ async fn what_a_vfork_child_touches_is_its_parents_and_its_exec_takes_nothing_aw
     }
     let pid = parent.pid();
     let pages = 1000 + 4 * 2000;
-    watch.until(&mut source, PATIENCE, "all faults", |watch| watch.first_touch(pid) >= pages).await?;
-    let counted = watch.first_touch(pid);
-    assert!((pages..pages + SLACK).contains(&counted), "{counted} faults, {pages} pages were touched");
+    watch.until(&mut source, PATIENCE, "all faults", |watch| watch.has_touched(pid, pages)).await?;
+    watch.assert_touched(pid, pages);
     let kernel = watch.last[&pid].kernel.context("counts")?;
     assert_eq!((kernel.forks, kernel.execs), (Some(4), Some(1)), "{kernel:?}");
     let anon = kernel.rss_anon.context("rss_stat was not seen")?;

@@ -12,8 +12,6 @@ use leakscope_tests::{Obedient, Watch};
 
 /// `SLOTS` of leakscope-common.
 const PLACES: u32 = 32_768;
-/// What a process touches besides what it was told to.
-const SLACK: u64 = 400;
 /// Batches to wait for what must come: twenty seconds.
 const PATIENCE: usize = 200;
 const PID_MAX: &str = "/proc/sys/kernel/pid_max";
@@ -55,9 +53,12 @@ fn start_as(pid: u32) -> Result<Obedient> {
     anyhow::bail!("pid {pid} was never to be had")
 }
 
-fn assert_counted(watch: &Watch, pid: Pid, pages: u64) {
-    let counted = watch.first_touch(pid);
-    assert!((pages..pages + SLACK).contains(&counted), "pid {pid}: {counted} faults, touched {pages} pages");
+/// Waits until as many first touches were counted of each of them, and looks that there are no more.
+async fn count(source: &mut KernelSource, watch: &mut Watch, touched: &[(Pid, u64)]) -> Result<()> {
+    let all = |watch: &Watch| touched.iter().all(|(pid, pages)| watch.has_touched(*pid, *pages));
+    watch.until(source, PATIENCE, &format!("{touched:?}"), all).await?;
+    touched.iter().for_each(|(pid, pages)| watch.assert_touched(*pid, *pages));
+    Ok(())
 }
 
 #[tokio::test]
@@ -78,10 +79,7 @@ async fn processes_that_would_have_the_same_place_are_counted_apart() -> Result<
         first.wait_ok()?;
         second.wait_ok()?;
     }
-    let both = |watch: &Watch| watch.first_touch(one) >= 5000 && watch.first_touch(other) >= 10_000;
-    watch.until(&mut source, PATIENCE, "the faults of both", both).await?;
-    assert_counted(&watch, one, 5000);
-    assert_counted(&watch, other, 10_000);
+    count(&mut source, &mut watch, &[(one, 5000), (other, 10_000)]).await?;
     // The place becomes free, and its neighbour goes on as it was; who comes next has it.
     first.kill()?;
     first.wait()?;
@@ -90,16 +88,12 @@ async fn processes_that_would_have_the_same_place_are_counted_apart() -> Result<
     second.tell("touch 3000")?;
     third.obey("touch 2000")?;
     second.wait_ok()?;
-    let both = |watch: &Watch| watch.first_touch(other) >= 13_000 && watch.first_touch(next) >= 2000;
-    watch.until(&mut source, PATIENCE, "the faults after an end", both).await?;
-    assert_counted(&watch, other, 13_000);
-    assert_counted(&watch, next, 2000);
+    count(&mut source, &mut watch, &[(other, 13_000), (next, 2000)]).await?;
     // An end in the other order: the one that has no place of its own goes first.
     second.kill()?;
     second.wait()?;
     third.obey("threads 4 1000")?;
-    watch.until(&mut source, PATIENCE, "the last faults", |watch| watch.first_touch(next) >= 6000).await?;
-    assert_counted(&watch, next, 6000);
+    count(&mut source, &mut watch, &[(next, 6000)]).await?;
     let lost = watch.batch.context("a batch")?.lost.causes;
     assert!(lost.is_empty(), "{lost:?}");
     Ok(())

@@ -256,9 +256,17 @@ fn counter_lines(counters: Counters) -> Vec<DoctorLine> {
         true => (Health::Works, "by typed loads"),
         false => (Health::Limited, "by copies, some 150 ns a fault dearer: this kernel refuses typed loads"),
     };
+    let (misses_health, misses) = match counters.misses_are_told {
+        true => (Health::Works, "counted by the kernel (since 5.12), and told among the losses"),
+        false => (
+            Health::Limited,
+            "this kernel does not say (since 5.12) how many it passed over; sizes come from /proc all the same",
+        ),
+    };
     vec![
         line("  rss_stat counters", Health::Works, told),
         line("  kernel memory is read", health, read),
+        line("  events during an event", misses_health, misses),
         line("  exit status", Health::Works, "from sched_process_exit"),
     ]
 }

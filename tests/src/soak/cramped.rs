@@ -61,7 +61,8 @@ impl Cramped {
     pub async fn compare(&mut self) -> Result<(u64, bool)> {
         let before = self.counted()?;
         self.watch.next(&mut self.source).await?;
-        let lost = self.watch.batch.as_ref().context("a batch")?.lost.total();
+        // What no program saw, no program of ours counted.
+        let lost = self.watch.batch.as_ref().context("a batch")?.lost.total() - self.watch.missed();
         let after = self.counted()?;
         ensure!(before <= lost && lost <= after, "{lost} losses were told, {before} to {after} counted");
         // What is remembered of processes that have gone is no part of the source.

@@ -17,6 +17,7 @@ mod faults;
 mod formats;
 mod loader;
 mod maps;
+mod misses;
 mod offsets;
 mod programs;
 mod tracefs;
@@ -309,7 +310,7 @@ impl Source for KernelSource {
         let (readings, events) = self.observe(at)?;
         let host = self.host.memory(at)?;
         if self.missed_at.is_none_or(|last| at.since(last) >= MISSED_PERIOD) {
-            (self.missed, self.missed_at) = (self.programs.missed(), Some(at));
+            (self.missed, self.missed_at) = (self.programs.missed().unwrap_or(0), Some(at));
         }
         let lost = self.lost();
         Ok(Some(Batch { at, wall, host, readings, events, lost }))

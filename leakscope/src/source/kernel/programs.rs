@@ -3,7 +3,6 @@
 //!
 //! Nothing is pinned: the programs live as long as this process holds their descriptors, and end with it however it ends.
 
-use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use aya::{Btf, Ebpf, Endianness, include_bytes_aligned};
 use leakscope_common::Offsets;
 
 use super::error::OpenError;
+use super::misses::Misses;
 use super::{KernelOptions, formats, loader, offsets};
 
 /// The kernel side, compiled by build.rs.
@@ -71,6 +71,8 @@ pub struct Attached {
 /// How a kernel tells of the counters of an address space, and how they are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
+    /// The kernel says how many events it passed over because a program was at work on their CPU: since 5.12.
+    pub misses_are_told: bool,
     /// Each CPU has a part of its own: since 6.2. Before, each thread has, of 64 events at most.
     pub per_cpu: bool,
     /// They are read by loads whose types the verifier checks, and not by a helper that copies.
@@ -136,6 +138,7 @@ pub(super) struct Programs {
     kind: TracepointKind,
     offsets: Offsets,
     inspecting: Vec<(&'static str, TracePointLinkId)>,
+    misses: Misses,
     /// Why there is no program for what one can do without: the kernel was built without the tracepoint.
     without_victims: Option<OpenError>,
     without_calls: Option<OpenError>,
@@ -182,8 +185,15 @@ impl Programs {
         let ebpf = loader
             .load(OBJECT)
             .map_err(|error| OpenError::while_doing("creating the kernel side's maps", &error))?;
-        let mut programs =
-            Self { ebpf, kind, offsets, inspecting: Vec::new(), without_victims: None, without_calls: None };
+        let mut programs = Self {
+            ebpf,
+            kind,
+            offsets,
+            inspecting: Vec::new(),
+            misses: Misses::of(std::iter::empty()),
+            without_victims: None,
+            without_calls: None,
+        };
         if let Some(tracepoints) = &tracepoints {
             programs.load_btf(tracepoints)?;
         }
@@ -215,6 +225,10 @@ impl Programs {
                 let program: &mut BtfTracePoint = self.program(entry)?;
                 program.attach().map_err(|error| failed("attaching", entry, &error))?;
             }
+            self.misses = Misses::of(self.ebpf.programs().filter_map(|(_, program)| match program {
+                Program::BtfTracePoint(program) => Some(program),
+                _ => None,
+            }));
         }
         for entry in self.classic() {
             self.attach_classic(entry)?;
@@ -303,13 +317,13 @@ impl Programs {
             // A bare counter takes eight bytes, one that is summed over the CPUs has a lock and a list beside it.
             per_cpu: self.offsets.mm_rss_stride > 8,
             typed_loads: self.offsets.typed_loads != 0,
+            misses_are_told: self.missed().is_some(),
         })
     }
 
-    /// Events that no program saw because it was at work on that CPU already: where programs can be preempted, another
-    /// process may come in between. The kernel counts them, since 5.12.
-    pub(super) fn missed(&self) -> u64 {
-        COUNT_BTF.iter().filter_map(|entry| missed(self.ebpf.program(entry.program)?)).sum()
+    /// Events that no program saw; `None` where the kernel does not count them.
+    pub(super) fn missed(&self) -> Option<u64> {
+        self.misses.count()
     }
 
     pub(super) fn kind(&self) -> TracepointKind {
@@ -357,14 +371,6 @@ impl std::fmt::Display for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.category, self.name)
     }
-}
-
-/// What aya does not read of a program's state stands in its descriptor's file.
-fn missed(program: &Program) -> Option<u64> {
-    let Program::BtfTracePoint(program) = program else { return None };
-    let descriptor = program.fd().ok()?.as_fd().as_raw_fd();
-    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
 }
 
 /// What the kernel says of a program; `None` of one that is not loaded.
