@@ -5,7 +5,7 @@
 use anyhow::{Context as _, Result, ensure};
 use leakscope_tests::Obedient;
 use leakscope_tests::cgroup::SmallGroup;
-use leakscope_tests::command::{passed, require_root, run};
+use leakscope_tests::command::{Ran, passed, require_root, run};
 use serde_json::Value;
 
 const MIB: u64 = 1 << 20;
@@ -29,6 +29,16 @@ fn start_time(process: &Obedient) -> Result<String> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid()))?;
     let after_name = stat.rsplit(')').next().context("stat")?;
     Ok(after_name.split_whitespace().nth(19).context("start time")?.to_owned())
+}
+
+/// Looks at these processes alone, and writes no report.
+fn hunt(source: &str, more: &[&str], processes: &[&Obedient]) -> Ran {
+    let mut arguments = vec!["hunt", "--json", "--no-report", "--confirm", "10s", "--timeout", "180s"];
+    arguments.extend(["--source", source]);
+    arguments.extend(more);
+    let pids: Vec<String> = processes.iter().map(|process| process.pid().to_string()).collect();
+    arguments.extend(pids.iter().flat_map(|pid| ["--pid", pid]));
+    run(&arguments)
 }
 
 /// What `doctor --json` says.
@@ -83,24 +93,7 @@ fn the_leaker_is_found_and_killed_and_its_twin_lives() -> Result<()> {
     let (mut leaker, mut twin) = (start()?, start()?);
     let before = start_time(&twin)?;
     leak(&mut leaker)?;
-    let (leaks, lives) = (leaker.pid().to_string(), twin.pid().to_string());
-    let ran = run(&[
-        "hunt",
-        "--json",
-        "--no-report",
-        "--kill",
-        "--yes",
-        "--confirm",
-        "10s",
-        "--timeout",
-        "120s",
-        "--source",
-        SOURCE,
-        "--pid",
-        &leaks,
-        "--pid",
-        &lives,
-    ]);
+    let ran = hunt(SOURCE, &["--kill", "--yes"], &[&leaker, &twin]);
     let hunt = ran.json();
     assert_eq!(ran.code(), 0, "{hunt:#}\n{}", ran.stderr);
     let actions = hunt["actions"].as_array().context("actions")?;
@@ -141,20 +134,7 @@ fn the_limit_of_the_cgroup_above_a_leaker_is_named() -> Result<()> {
     let mut leaker = start()?;
     std::fs::write(group.procs(), leaker.pid().to_string())?;
     leak(&mut leaker)?;
-    let pid = leaker.pid().to_string();
-    let hunted = run(&[
-        "hunt",
-        "--json",
-        "--no-report",
-        "--confirm",
-        "10s",
-        "--timeout",
-        "120s",
-        "--source",
-        SOURCE,
-        "--pid",
-        &pid,
-    ]);
+    let hunted = hunt(SOURCE, &[], &[&leaker]);
     let hunt = hunted.json();
     assert_eq!(hunted.code(), 1, "found and left alone: {hunt:#}\n{}", hunted.stderr);
     let oom = &hunt["suspects"][0]["oom"];
@@ -167,20 +147,7 @@ fn without_the_kernel_side_proc_alone_finds_the_same_leaker() -> Result<()> {
     require_root();
     let mut leaker = start()?;
     leak(&mut leaker)?;
-    let pid = leaker.pid().to_string();
-    let hunted = run(&[
-        "hunt",
-        "--json",
-        "--no-report",
-        "--confirm",
-        "10s",
-        "--timeout",
-        "180s",
-        "--source",
-        "procfs",
-        "--pid",
-        &pid,
-    ]);
+    let hunted = hunt("procfs", &[], &[&leaker]);
     let hunt = hunted.json();
     assert_eq!((hunted.code(), &hunt["suspects"][0]["pid"]), (1, &leaker.pid().0.into()), "{hunt:#}");
     Ok(())
