@@ -1,5 +1,5 @@
 //! The inspect tier: what suspects do with their address space. Attached only while there is a suspect, because any
-//! syscall tracepoint makes every system call of the host slower.
+//! syscall tracepoint makes every system call of the host slower; where the kernel allows it, `functions` stands in.
 //!
 //! Enter remembers the arguments, exit counts the call if it succeeded. A classic syscall tracepoint has its arguments at
 //! 16, 24, 32… and its result at 16, on all 64-bit kernels; the loader compares.
@@ -24,16 +24,16 @@ const MAX_ERRNO: u64 = 4095;
 #[derive(Clone, Copy)]
 pub struct Call {
     /// What is needed of the arguments: bytes before.
-    old: u64,
+    pub old: u64,
     /// Bytes asked for.
-    new: u64,
+    pub new: u64,
     /// Flags or advice.
-    flags: u64,
+    pub flags: u64,
 }
 
 /// Whether the running thread is inspected.
 #[inline(always)]
-fn suspect() -> Option<*mut Suspect> {
+pub fn suspect() -> Option<*mut Suspect> {
     SUSPECTS.get_ptr_mut(task::current_tgid())
 }
 
@@ -42,9 +42,15 @@ fn enter(call: Call) -> Result<(), Tally> {
     CALLS.insert(bpf_get_current_pid_tgid(), call, u64::from(BPF_ANY)).map_err(|_| Tally::CallsFull)
 }
 
-/// The suspect, its call and the result; `None` if the call failed or is not a suspect's.
+/// Whether a result is an error number.
 #[inline(always)]
-fn exit(ctx: &TracePointContext) -> Result<Option<(*mut Suspect, Call, u64)>, Tally> {
+pub fn is_error(result: u64) -> bool {
+    result > u64::MAX - MAX_ERRNO
+}
+
+/// The suspect and its call that ends with this result; `None` if the call failed or is not a suspect's.
+#[inline(always)]
+fn end(result: u64) -> Result<Option<(*mut Suspect, Call)>, Tally> {
     let Some(suspect) = suspect() else { return Ok(None) };
     let thread = bpf_get_current_pid_tgid();
     let Some(call) = CALLS.get_ptr(thread) else {
@@ -53,8 +59,12 @@ fn exit(ctx: &TracePointContext) -> Result<Option<(*mut Suspect, Call, u64)>, Ta
     // SAFETY: points to a value of CALLS, which only this thread writes.
     let call = unsafe { *call };
     let _ = CALLS.remove(thread);
-    let result: u64 = field(ctx, 16)?;
-    Ok((result < u64::MAX - MAX_ERRNO + 1).then_some((suspect, call, result)))
+    Ok((!is_error(result)).then_some((suspect, call)))
+}
+
+#[inline(always)]
+fn exit(ctx: &TracePointContext) -> Result<Option<(*mut Suspect, Call)>, Tally> {
+    end(field(ctx, 16)?)
 }
 
 #[inline(always)]
@@ -105,13 +115,18 @@ pub fn try_enter_brk() -> Result<(), Tally> {
 /// The result is the end of the heap now, also where the call was refused.
 #[inline(always)]
 pub fn try_exit_brk(ctx: &TracePointContext) -> Result<(), Tally> {
-    let Some((suspect, call, end)) = exit(ctx)? else { return Ok(()) };
+    exit_brk(field(ctx, 16)?)
+}
+
+#[inline(always)]
+pub fn exit_brk(heap_end: u64) -> Result<(), Tally> {
+    let Some((suspect, call)) = end(heap_end)? else { return Ok(()) };
     if call.old != 0 {
         // SAFETY: points to a value of SUSPECTS.
-        count_flow(unsafe { &raw mut (*suspect).brk }, whole_pages(call.old), whole_pages(end));
+        count_flow(unsafe { &raw mut (*suspect).brk }, whole_pages(call.old), whole_pages(heap_end));
     }
     // SAFETY: as above.
-    unsafe { (*suspect).last_brk = end };
+    unsafe { (*suspect).last_brk = heap_end };
     Ok(())
 }
 
@@ -126,7 +141,14 @@ pub fn try_enter_mmap(ctx: &TracePointContext) -> Result<(), Tally> {
 
 #[inline(always)]
 pub fn try_exit_mmap(ctx: &TracePointContext) -> Result<(), Tally> {
-    let Some((suspect, call, _)) = exit(ctx)? else { return Ok(()) };
+    if let Some((suspect, call)) = exit(ctx)? {
+        count_mmap(suspect, call);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+pub fn count_mmap(suspect: *mut Suspect, call: Call) {
     let calls = if call.flags & MAP_ANONYMOUS != 0 {
         // SAFETY: points to a value of SUSPECTS.
         unsafe { &raw mut (*suspect).mmap_anon }
@@ -135,7 +157,6 @@ pub fn try_exit_mmap(ctx: &TracePointContext) -> Result<(), Tally> {
         unsafe { &raw mut (*suspect).mmap_file }
     };
     count_call(calls, whole_pages(call.new));
-    Ok(())
 }
 
 /// `munmap(addr, len)`.
@@ -149,10 +170,16 @@ pub fn try_enter_munmap(ctx: &TracePointContext) -> Result<(), Tally> {
 
 #[inline(always)]
 pub fn try_exit_munmap(ctx: &TracePointContext) -> Result<(), Tally> {
-    let Some((suspect, call, _)) = exit(ctx)? else { return Ok(()) };
+    if let Some((suspect, call)) = exit(ctx)? {
+        count_munmap(suspect, call);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+pub fn count_munmap(suspect: *mut Suspect, call: Call) {
     // SAFETY: points to a value of SUSPECTS.
     count_call(unsafe { &raw mut (*suspect).munmap }, whole_pages(call.new));
-    Ok(())
 }
 
 /// `mremap(addr, old_len, new_len, flags, new_addr)`.
@@ -166,12 +193,18 @@ pub fn try_enter_mremap(ctx: &TracePointContext) -> Result<(), Tally> {
 
 #[inline(always)]
 pub fn try_exit_mremap(ctx: &TracePointContext) -> Result<(), Tally> {
-    let Some((suspect, call, _)) = exit(ctx)? else { return Ok(()) };
+    if let Some((suspect, call)) = exit(ctx)? {
+        count_mremap(suspect, call);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+pub fn count_mremap(suspect: *mut Suspect, call: Call) {
     // SAFETY: points to a value of SUSPECTS.
     count_flow(unsafe { &raw mut (*suspect).mremap }, whole_pages(call.old), whole_pages(call.new));
     // SAFETY: as above.
     add(unsafe { &raw mut (*suspect).mremap_calls }, 1);
-    Ok(())
 }
 
 /// `madvise(start, len, behavior)`: only advice that gives pages back is of interest.
@@ -186,10 +219,16 @@ pub fn try_enter_madvise(ctx: &TracePointContext) -> Result<(), Tally> {
 
 #[inline(always)]
 pub fn try_exit_madvise(ctx: &TracePointContext) -> Result<(), Tally> {
-    let Some((suspect, call, _)) = exit(ctx)? else { return Ok(()) };
+    if let Some((suspect, call)) = exit(ctx)? {
+        count_madvise(suspect, call);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+pub fn count_madvise(suspect: *mut Suspect, call: Call) {
     if call.flags == MADV_DONTNEED || call.flags == MADV_FREE {
         // SAFETY: points to a value of SUSPECTS.
         count_call(unsafe { &raw mut (*suspect).madvise_free }, whole_pages(call.new));
     }
-    Ok(())
 }

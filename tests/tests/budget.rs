@@ -53,7 +53,9 @@ fn no_program_takes_the_verifier_more_than_its_budget() -> Result<()> {
             _ => {}
         }
     }
-    let gone = budget.keys().filter(|name| !measured.contains_key(*name));
+    // Programs at functions are loaded where the kernel takes them, and measured in the machines with other kernels.
+    let elsewhere = |name: &String| name.starts_with("fentry_") || name.starts_with("fexit_");
+    let gone = budget.keys().filter(|name| !measured.contains_key(*name) && !elsewhere(name));
     wrong.extend(gone.map(|name| format!("{name} has a budget and is no program any more")));
     ensure!(
         wrong.is_empty(),

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use leakscope::source::{Event, ExitStatus, KernelOptions, KernelSource, Source as _, TracepointKind};
+use leakscope::source::{
+    Attached, CallsBy, Event, ExitStatus, KernelOptions, KernelSource, Source as _, TracepointKind,
+};
 use leakscope::units::{Bytes, Pid};
 use leakscope_tests::{Obedient, PREEMPTED, SLACK, Watch};
 
@@ -273,10 +275,12 @@ async fn identities_agree_with_proc() -> Result<()> {
     Ok(())
 }
 
-/// Tracepoints of the syscall tier that are attached.
-fn syscall_tracepoints(source: &KernelSource) -> Result<usize> {
+/// Programs at memory system calls that are attached, and how many they are while somebody is inspected.
+fn call_programs(source: &KernelSource) -> Result<(usize, usize)> {
     let status = source.status()?;
-    Ok(status.attached.iter().filter(|attached| attached.tracepoint.starts_with("syscalls:")).count())
+    let traces_calls = |attached: &&Attached| attached.tracepoint.contains("sys_");
+    let all = status.calls.context("they can be traced")?.programs();
+    Ok((status.attached.iter().filter(traces_calls).count(), all))
 }
 
 async fn syscalls_are_counted_exactly(kind: TracepointKind) -> Result<()> {
@@ -291,9 +295,13 @@ async fn syscalls_are_counted_exactly(kind: TracepointKind) -> Result<()> {
     }
     let pid = child.pid();
     watch.until(&mut source, PATIENCE, "the child", |watch| watch.last.contains_key(&pid)).await?;
-    assert_eq!(syscall_tracepoints(&source)?, 0, "attached without a suspect");
+    assert_eq!(call_programs(&source)?.0, 0, "attached without a suspect");
     source.inspect(&[watch.key(pid)?])?;
-    assert_eq!(syscall_tracepoints(&source)?, 10);
+    let (attached, all) = call_programs(&source)?;
+    assert_eq!(attached, all);
+    if kind == TracepointKind::Classic {
+        assert_eq!(source.status()?.calls, Some(CallsBy::Tracepoints), "there is no BTF");
+    }
     // Without BTF the first call shows where the heap ends.
     child.obey("brk 0")?;
     for command in [
@@ -337,7 +345,7 @@ async fn syscalls_are_counted_exactly(kind: TracepointKind) -> Result<()> {
     assert_eq!((calls.madvise_free.count, calls.madvise_free.bytes), (1, Bytes(81_920)), "{calls:?}");
     assert!(watch.last[&other.pid()].kernel.is_none_or(|kernel| kernel.syscalls.is_none()));
     source.inspect(&[])?;
-    assert_eq!(syscall_tracepoints(&source)?, 0, "attached after the last suspect");
+    assert_eq!(call_programs(&source)?.0, 0, "attached after the last suspect");
     Ok(())
 }
 
@@ -376,7 +384,7 @@ async fn touching_page_after_page_shows_as_steps_of_a_page() -> Result<()> {
     if !gone(&watch) {
         watch.until(&mut source, PATIENCE, "its end", gone).await?;
     }
-    assert_eq!(syscall_tracepoints(&source)?, 0, "the only suspect is gone");
+    assert_eq!(call_programs(&source)?.0, 0, "the only suspect is gone");
     Ok(())
 }
 

@@ -150,13 +150,16 @@ fn tracefs_without(missing: &[&str]) -> Result<tempfile::TempDir> {
 }
 
 #[tokio::test]
-async fn a_kernel_without_syscall_tracepoints_still_counts_faults_and_says_what_is_missing() -> Result<()> {
+async fn a_kernel_without_syscall_tracepoints_counts_what_it_can_and_says_what_is_missing() -> Result<()> {
     // Where tracefs is not mounted, opening the usual way mounts it.
     drop(open(btf())?);
     let tracefs = tracefs_without(&["syscalls", "oom"])?;
     let mut source = open(KernelOptions { tracefs: Some(tracefs.path().to_owned()), ..btf() })?;
-    for named in ["system calls", "OOM killer"] {
-        assert!(source.notes().iter().any(|note| note.contains(named)), "{:?}", source.notes());
+    // Where programs may run at the ends of functions, the calls are counted all the same.
+    let traced = source.status()?.calls.is_some();
+    for (named, missing) in [("system calls", !traced), ("OOM killer", true)] {
+        let told = source.notes().iter().any(|note| note.contains(named));
+        assert_eq!(told, missing, "{named}: {:?}", source.notes());
     }
     let mut watch = Watch::default();
     let mut child = start()?;
@@ -169,7 +172,7 @@ async fn a_kernel_without_syscall_tracepoints_still_counts_faults_and_says_what_
     let stepped = |watch: &Watch| watch.faults.get(&pid).is_some_and(|steps| steps.len() >= 40);
     watch.until(&mut source, PATIENCE, "fault steps, which need no syscall", stepped).await?;
     let kernel = watch.last[&pid].kernel.context("counts")?;
-    assert_eq!(kernel.syscalls, None, "calls that nobody traced are absent, not zero");
+    assert_eq!(kernel.syscalls.is_some(), traced, "calls that nobody traced are absent, not zero");
     Ok(())
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::process::Pressure;
 use crate::report::{DoctorLine, Health, PressureLine, Style, doctor_table};
-use crate::source::{Attached, Counters, KernelOptions, KernelSource, KernelStatus, Lost, Source as _};
+use crate::source::{
+    Attached, CallsBy, Counters, KernelOptions, KernelSource, KernelStatus, Lost, Source as _,
+};
 use crate::ui::Ui;
 
 /// Capabilities by their bit (include/uapi/linux/capability.h), and what needs them.
@@ -227,7 +229,7 @@ fn status_lines(status: &KernelStatus) -> Vec<DoctorLine> {
         line(format!("  map {}", map.name), Health::Works, format!("{} of {} used", map.used, map.capacity))
     }));
     lines.push(line("  in a second", Health::Works, status.summary()));
-    lines.push(line("  syscall tracepoints", Health::Works, "attached only while a process is suspected"));
+    lines.extend(status.calls.map(|by| calls_line(by, status.without_functions.as_deref())));
     lines.extend(match status.counters {
         Some(counters) => counter_lines(counters),
         None => vec![
@@ -244,6 +246,27 @@ fn status_lines(status: &KernelStatus) -> Vec<DoctorLine> {
         ],
     });
     lines
+}
+
+fn calls_line(by: CallsBy, without_functions: Option<&str>) -> DoctorLine {
+    match by {
+        CallsBy::Functions => line(
+            "  calls of suspects",
+            Health::Works,
+            "at the ends of the kernel's functions (fexit), attached only while a process is suspected",
+        ),
+        CallsBy::Tracepoints => {
+            let why = without_functions.unwrap_or("the kernel has no BTF");
+            line(
+                "  calls of suspects",
+                Health::Limited,
+                format!(
+                    "by syscall tracepoints, attached only while a process is suspected: every system call of the host is \
+                     slower then (fexit would spare them: {why})"
+                ),
+            )
+        }
+    }
 }
 
 fn counter_lines(counters: Counters) -> Vec<DoctorLine> {

@@ -16,8 +16,8 @@ mod unread;
 
 pub use host::now;
 pub use kernel::{
-    Attached, Contract, Counters, KernelOptions, KernelSource, MapFill, OpenError, Status as KernelStatus,
-    TracepointKind, recorded_contracts,
+    Attached, CallsBy, Contract, Counters, KernelOptions, KernelSource, MapFill, OpenError,
+    Status as KernelStatus, TracepointKind, recorded_contracts,
 };
 pub use live::{Live, OpenOptions, Opened, Wanted};
 pub use paced::Paced;

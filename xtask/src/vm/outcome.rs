@@ -281,7 +281,7 @@ impl Matrix {
 
     /// The supported kernels, as Markdown.
     fn supported(&self) -> String {
-        let mut table = "| Kernel | live tests | kernel side | counters are read | process_mrelease |\n|---|---|---|---|---|\n".to_owned();
+        let mut table = "| Kernel | live tests | kernel side | counters are read | calls of suspects | process_mrelease |\n|---|---|---|---|---|---|\n".to_owned();
         for (_, release, outcome) in &self.machines {
             let line = |item: &str| {
                 let items = outcome.doctor.as_ref()?["items"].as_array()?;
@@ -294,10 +294,11 @@ impl Matrix {
             let said = |item| told(item, "detail");
             let said_state = |item| told(item, "state");
             table += &format!(
-                "| {release} | {} | {} | {} | {} |\n",
+                "| {release} | {} | {} | {} | {} | {} |\n",
                 outcome.told(),
                 said("kernel side"),
                 said("kernel memory is read").split(',').next().unwrap_or_default(),
+                said("calls of suspects").split(',').next().unwrap_or_default(),
                 said_state("process_mrelease")
             );
         }

@@ -13,9 +13,10 @@ const HEADER: usize = 24;
 const COMMON: usize = 12;
 /// Modifiers in a row, structs inside of structs: the kernel's own limit for a resolution.
 const DEPTH: u32 = 32;
-/// The numbers of two kinds.
+/// The numbers of three kinds.
 const FORWARD: u32 = 7;
 const TYPEDEF: u32 = 8;
+const FUNCTION: u32 = 12;
 /// Members that one search may look at: the largest struct of the kernel has some hundreds, with all that is in it.
 const MEMBERS: u32 = 65_536;
 
@@ -31,6 +32,7 @@ pub(super) enum Kind {
     Typedef,
     /// `const`, `volatile`, `restrict`, and a tag: they change nothing of where things are.
     Modifier,
+    Function,
     FuncProto,
     Other,
 }
@@ -133,20 +135,22 @@ impl Btf {
         (0..proto.count).map(|index| word(&self.image, proto.tail + 8 * index + 4)).collect()
     }
 
-    /// An image with the typedefs `names` under the ids that they have here, and nothing else that has a name: what is
-    /// between them are declarations.
-    pub(super) fn excerpt(&self, names: &[String]) -> Vec<u8> {
-        let mut wanted: Vec<(u32, &String)> =
-            names.iter().filter_map(|name| Some((self.find(Kind::Typedef, name)?, name))).collect();
+    /// An image with these typedefs and functions under the ids that they have here, and nothing else that has a name: what
+    /// is between them are declarations.
+    pub(super) fn excerpt(&self, typedefs: &[String], functions: &[&str]) -> Vec<u8> {
+        let typedefs = typedefs.iter().map(String::as_str);
+        let typedefs = typedefs.filter_map(|name| Some((self.find(Kind::Typedef, name)?, TYPEDEF, name)));
+        let functions = functions.iter().filter_map(|name| Some((self.call(name)?, FUNCTION, *name)));
+        let mut wanted: Vec<(u32, u32, &str)> = typedefs.chain(functions).collect();
         wanted.sort_unstable();
         let mut types: Vec<u8> = Vec::new();
         let mut strings = vec![0];
-        for (id, name) in wanted {
+        for (id, kind, name) in wanted {
             let before = usize::try_from(id).unwrap_or(usize::MAX).saturating_sub(1).min(self.starts.len());
             while types.len() < before * COMMON {
                 types.extend(words([0, FORWARD << 24, 0]));
             }
-            types.extend(words([number(strings.len()), TYPEDEF << 24, 0]));
+            types.extend(words([number(strings.len()), kind << 24, 0]));
             strings.extend(name.bytes().chain([0]));
         }
         let length = number(types.len());
@@ -156,6 +160,26 @@ impl Btf {
         image.append(&mut types);
         image.append(&mut strings);
         image
+    }
+
+    /// The id of the function of this name that is given registers. A kernel may describe it twice, once by a declaration
+    /// for which `struct pt_regs` had no members.
+    fn call(&self, name: &str) -> Option<u32> {
+        (1..=self.last()).find(|id| {
+            self.get(*id).is_some_and(|found| {
+                found.kind == Kind::Function
+                    && self.is_called(found.name, name)
+                    && self
+                        .first_parameter(found.size_or_type)
+                        .is_some_and(|given| self.points_to(given, "pt_regs"))
+            })
+        })
+    }
+
+    fn first_parameter(&self, prototype: u32) -> Option<u32> {
+        let prototype =
+            self.get(prototype).filter(|found| found.kind == Kind::FuncProto && found.count > 0)?;
+        word(&self.image, prototype.tail + 4)
     }
 
     /// Whether a value of the type is a number.
@@ -238,7 +262,7 @@ impl Btf {
                 let one = self.size(word(&self.image, found.tail)?, depth.checked_sub(1)?)?;
                 one.checked_mul(word(&self.image, found.tail + 8)?)
             }
-            Kind::Typedef | Kind::Modifier | Kind::FuncProto | Kind::Other => None,
+            Kind::Typedef | Kind::Modifier | Kind::Function | Kind::FuncProto | Kind::Other => None,
         }
     }
 }
@@ -275,6 +299,7 @@ fn read(image: &[u8], at: usize) -> Option<Type> {
         6 | 19 => Kind::Enum,
         TYPEDEF => Kind::Typedef,
         9..=11 | 18 => Kind::Modifier,
+        FUNCTION => Kind::Function,
         13 => Kind::FuncProto,
         _ => Kind::Other,
     };

@@ -11,6 +11,7 @@
 
 mod batch;
 mod btf;
+mod calls;
 mod contract;
 mod error;
 mod faults;
@@ -33,6 +34,7 @@ use leakscope_common::{PROCESSES_DEFAULT, RING_BYTES, SUSPECTS_MAX, Tallies, Tal
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::time::Interval;
 
+pub use calls::CallsBy;
 pub use contract::{Contract, recorded as recorded_contracts};
 pub use error::OpenError;
 pub use maps::MapFill;
@@ -97,6 +99,10 @@ pub struct Status {
     pub kind: TracepointKind,
     /// How the counters of an address space are told; `None` where tracepoints are classic.
     pub counters: Option<Counters>,
+    /// How a suspect's memory system calls are traced; `None` where they cannot be.
+    pub calls: Option<CallsBy>,
+    /// Why they are not traced at the ends of the kernel's functions.
+    pub without_functions: Option<String>,
     /// The programs at work.
     pub attached: Vec<Attached>,
     /// How full the maps are.
@@ -260,6 +266,8 @@ impl KernelSource {
         Ok(Status {
             kind: self.programs.kind(),
             counters: self.programs.counters(),
+            calls: self.programs.calls_by(),
+            without_functions: self.programs.without_functions().map(ToString::to_string),
             attached: self.programs.attached(),
             maps: self.maps.fill(),
             corrections: self.corrections,

@@ -6,11 +6,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use aya::programs::trace_point::TracePointLinkId;
 use aya::programs::{BtfTracePoint, Program, ProgramInfo, TracePoint};
 use aya::{Btf, Ebpf, Endianness, include_bytes_aligned};
 use leakscope_common::Offsets;
 
+use super::calls::{self, Calls, CallsBy};
 use super::error::OpenError;
 use super::misses::Misses;
 use super::{KernelOptions, formats, loader, offsets};
@@ -27,7 +27,9 @@ pub(super) fn refuse_other_architectures(here: &str) -> Result<(), OpenError> {
         return Ok(());
     }
     Err(OpenError::new(
-        format!("{here}: its kernels have no tracepoint of user page faults, which {ARCHITECTURE} has"),
+        format!(
+            "there is none on {here}: its kernels have no tracepoint of user page faults, as {ARCHITECTURE}'s have"
+        ),
         "use --source procfs, which reads every process once a second",
     ))
 }
@@ -79,14 +81,14 @@ pub struct Counters {
     pub typed_loads: bool,
 }
 
-/// A program and its tracepoint.
-struct Entry {
-    program: &'static str,
-    category: &'static str,
-    name: &'static str,
+/// A program and what it is attached to: a tracepoint, or the beginning or end of a function.
+pub(super) struct Entry {
+    pub(super) program: &'static str,
+    pub(super) category: &'static str,
+    pub(super) name: &'static str,
 }
 
-const fn entry(program: &'static str, category: &'static str, name: &'static str) -> Entry {
+pub(super) const fn entry(program: &'static str, category: &'static str, name: &'static str) -> Entry {
     Entry { program, category, name }
 }
 
@@ -109,20 +111,6 @@ const COUNT_CLASSIC: &[Entry] = &[
 /// Its BTF arguments changed with almost every release; the classic field that is read never did. One can do without.
 const VICTIM: Entry = entry("tp_mark_victim", "oom", "mark_victim");
 
-/// Exits first, so that whatever enters is seen to leave.
-const INSPECT: &[Entry] = &[
-    entry("exit_brk", "syscalls", "sys_exit_brk"),
-    entry("enter_brk", "syscalls", "sys_enter_brk"),
-    entry("exit_mmap", "syscalls", "sys_exit_mmap"),
-    entry("enter_mmap", "syscalls", "sys_enter_mmap"),
-    entry("exit_munmap", "syscalls", "sys_exit_munmap"),
-    entry("enter_munmap", "syscalls", "sys_enter_munmap"),
-    entry("exit_mremap", "syscalls", "sys_exit_mremap"),
-    entry("enter_mremap", "syscalls", "sys_enter_mremap"),
-    entry("exit_madvise", "syscalls", "sys_exit_madvise"),
-    entry("enter_madvise", "syscalls", "sys_enter_madvise"),
-];
-
 /// How BTF programs read the kernel's structs where an event is frequent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reads {
@@ -137,11 +125,10 @@ pub(super) struct Programs {
     ebpf: Ebpf,
     kind: TracepointKind,
     offsets: Offsets,
-    inspecting: Vec<(&'static str, TracePointLinkId)>,
+    calls: Calls,
     misses: Misses,
     /// Why there is no program for what one can do without: the kernel was built without the tracepoint.
     without_victims: Option<OpenError>,
-    without_calls: Option<OpenError>,
 }
 
 impl Programs {
@@ -159,8 +146,7 @@ impl Programs {
             }
             loaded => loaded?,
         };
-        programs.without_victims = programs.load_classic(&[VICTIM], tracefs).err();
-        programs.without_calls = programs.load_classic(INSPECT, tracefs).err();
+        programs.without_victims = load_classic(&mut programs.ebpf, &[VICTIM], tracefs).err();
         Ok(programs)
     }
 
@@ -189,31 +175,22 @@ impl Programs {
             ebpf,
             kind,
             offsets,
-            inspecting: Vec::new(),
+            calls: Calls::none(tracefs),
             misses: Misses::of(std::iter::empty()),
             without_victims: None,
-            without_calls: None,
         };
         if let Some(tracepoints) = &tracepoints {
             programs.load_btf(tracepoints)?;
         }
-        programs.load_classic(programs.classic(), tracefs)?;
+        load_classic(&mut programs.ebpf, classic(kind), tracefs)?;
+        programs.calls = Calls::load(&mut programs.ebpf, tracepoints.as_ref(), tracefs);
         Ok(programs)
     }
 
     fn load_btf(&mut self, tracepoints: &Btf) -> Result<(), OpenError> {
         for entry in COUNT_BTF {
-            let program: &mut BtfTracePoint = self.program(entry)?;
+            let program: &mut BtfTracePoint = program(&mut self.ebpf, entry)?;
             program.load(entry.name, tracepoints).map_err(|error| failed("loading", entry, &error))?;
-        }
-        Ok(())
-    }
-
-    fn load_classic(&mut self, entries: &[Entry], tracefs: &Path) -> Result<(), OpenError> {
-        for entry in entries {
-            formats::check(tracefs, entry.category, entry.name)?;
-            let program: &mut TracePoint = self.program(entry)?;
-            program.load().map_err(|error| failed("loading", entry, &error))?;
         }
         Ok(())
     }
@@ -222,7 +199,7 @@ impl Programs {
     pub(super) fn attach(&mut self) -> Result<(), OpenError> {
         if self.kind == TracepointKind::Btf {
             for entry in COUNT_BTF {
-                let program: &mut BtfTracePoint = self.program(entry)?;
+                let program: &mut BtfTracePoint = program(&mut self.ebpf, entry)?;
                 program.attach().map_err(|error| failed("attaching", entry, &error))?;
             }
             self.misses = Misses::of(self.ebpf.programs().filter_map(|(_, program)| match program {
@@ -230,7 +207,7 @@ impl Programs {
                 _ => None,
             }));
         }
-        for entry in self.classic() {
+        for entry in classic(self.kind) {
             self.attach_classic(entry)?;
         }
         if self.without_victims.is_none() {
@@ -243,59 +220,46 @@ impl Programs {
     pub(super) fn not_measured(&self) -> Vec<String> {
         let victims =
             self.without_victims.as_ref().map(|error| ("the OOM killer's choices are not seen", error));
-        let calls = self
-            .without_calls
-            .as_ref()
-            .map(|error| ("the memory system calls of suspects are not counted", error));
+        let calls =
+            self.calls.missing().map(|error| ("the memory system calls of suspects are not counted", error));
         let said = |(what, error): (&str, &OpenError)| format!("{what}: {error}");
         victims.into_iter().chain(calls).map(said).collect()
     }
 
-    /// Whether the syscall tracepoints are attached.
+    /// Whether the memory system calls of suspects are traced.
     pub(super) fn is_inspecting(&self) -> bool {
-        !self.inspecting.is_empty()
+        self.calls.are_traced()
     }
 
-    /// Attaches or detaches the syscall tracepoints.
+    /// Attaches or detaches what traces them.
     pub(super) fn inspect(&mut self, on: bool) -> Result<(), OpenError> {
-        if !on {
-            return self.stop_inspecting();
+        if on {
+            return self.calls.attach(&mut self.ebpf);
         }
-        if !self.inspecting.is_empty() || self.without_calls.is_some() {
-            return Ok(());
-        }
-        for entry in INSPECT {
-            match self.attach_classic(entry) {
-                Ok(link) => self.inspecting.push((entry.program, link)),
-                Err(error) => {
-                    // All or nothing: half of the tier would count half of the calls.
-                    self.stop_inspecting()?;
-                    self.without_calls = Some(error.clone());
-                    return Err(error);
-                }
-            }
-        }
+        self.calls.detach();
         Ok(())
     }
 
-    fn stop_inspecting(&mut self) -> Result<(), OpenError> {
-        for (program, link) in std::mem::take(&mut self.inspecting).into_iter().rev() {
-            let entry = INSPECT.iter().find(|entry| entry.program == program);
-            if let Some(entry) = entry {
-                let program: &mut TracePoint = self.program(entry)?;
-                program.detach(link).map_err(|error| failed("detaching", entry, &error))?;
-            }
-        }
-        Ok(())
+    /// How they are traced; `None` where they cannot be.
+    pub(super) fn calls_by(&self) -> Option<CallsBy> {
+        self.calls.by()
+    }
+
+    /// Why they are not traced where nobody else would pay for it.
+    pub(super) fn without_functions(&self) -> Option<&OpenError> {
+        self.calls.without_functions()
     }
 
     /// What is attached now.
     pub(super) fn attached(&self) -> Vec<Attached> {
-        let inspecting =
-            INSPECT.iter().take(self.inspecting.len()).map(|entry| (entry, TracepointKind::Classic));
+        let kind = match self.calls.by() {
+            Some(CallsBy::Functions) => TracepointKind::Btf,
+            _ => TracepointKind::Classic,
+        };
+        let inspecting = self.calls.attached().iter().map(|entry| (entry, kind));
         let btf: &[Entry] = if self.kind == TracepointKind::Btf { COUNT_BTF } else { &[] };
         let victim = self.without_victims.is_none().then_some(&VICTIM);
-        let classic = self.classic().iter().chain(victim);
+        let classic = classic(self.kind).iter().chain(victim);
         btf.iter()
             .map(|entry| (entry, TracepointKind::Btf))
             .chain(classic.map(|entry| (entry, TracepointKind::Classic)))
@@ -345,26 +309,38 @@ impl Programs {
         }
     }
 
-    fn classic(&self) -> &'static [Entry] {
-        if self.kind == TracepointKind::Btf { &[] } else { COUNT_CLASSIC }
+    fn attach_classic(&mut self, entry: &Entry) -> Result<(), OpenError> {
+        let program: &mut TracePoint = program(&mut self.ebpf, entry)?;
+        let attached = program.attach(entry.category, entry.name);
+        attached.map(drop).map_err(|error| failed("attaching", entry, &error))
     }
+}
 
-    fn attach_classic(&mut self, entry: &Entry) -> Result<TracePointLinkId, OpenError> {
-        let program: &mut TracePoint = self.program(entry)?;
-        program.attach(entry.category, entry.name).map_err(|error| failed("attaching", entry, &error))
-    }
+/// The program of an entry.
+pub(super) fn program<'a, P: TryFrom<&'a mut Program>>(
+    ebpf: &'a mut Ebpf,
+    entry: &Entry,
+) -> Result<P, OpenError> {
+    ebpf.program_mut(entry.program).and_then(|program| program.try_into().ok()).ok_or_else(|| {
+        OpenError::new(
+            format!("{entry}: the kernel side has no program for it on this architecture"),
+            "use --source procfs",
+        )
+    })
+}
 
-    fn program<'a, P>(&'a mut self, entry: &Entry) -> Result<&'a mut P, OpenError>
-    where
-        &'a mut P: TryFrom<&'a mut Program>,
-    {
-        self.ebpf.program_mut(entry.program).and_then(|program| program.try_into().ok()).ok_or_else(|| {
-            OpenError::new(
-                format!("{entry}: the kernel side has no program for it on this architecture"),
-                "use --source procfs",
-            )
-        })
+/// Loads the programs of classic tracepoints whose fields are where they are expected.
+pub(super) fn load_classic(ebpf: &mut Ebpf, entries: &[Entry], tracefs: &Path) -> Result<(), OpenError> {
+    for entry in entries {
+        formats::check(tracefs, entry.category, entry.name)?;
+        let program: &mut TracePoint = program(ebpf, entry)?;
+        program.load().map_err(|error| failed("loading", entry, &error))?;
     }
+    Ok(())
+}
+
+fn classic(kind: TracepointKind) -> &'static [Entry] {
+    if kind == TracepointKind::Btf { &[] } else { COUNT_CLASSIC }
 }
 
 impl std::fmt::Display for Entry {
@@ -378,11 +354,13 @@ fn info(program: &Program) -> Option<ProgramInfo> {
     match program {
         Program::BtfTracePoint(program) => program.info().ok(),
         Program::TracePoint(program) => program.info().ok(),
+        Program::FEntry(program) => program.info().ok(),
+        Program::FExit(program) => program.info().ok(),
         _ => None,
     }
 }
 
-fn failed(doing: &str, entry: &Entry, error: &aya::programs::ProgramError) -> OpenError {
+pub(super) fn failed(doing: &str, entry: &Entry, error: &aya::programs::ProgramError) -> OpenError {
     OpenError::while_doing(&format!("{doing} {entry}"), error)
 }
 
@@ -410,7 +388,7 @@ fn known(kind: TracepointKind, tracefs: &Path) -> Result<Known, OpenError> {
 /// The loader asks for nothing but the ids of these types: all of the kernel's would take it 18 MB.
 fn tracepoints(btf: &super::btf::Btf) -> Result<Btf, OpenError> {
     let names: Vec<String> = COUNT_BTF.iter().map(|entry| format!("btf_trace_{}", entry.name)).collect();
-    Btf::parse(&btf.excerpt(&names), Endianness::default())
+    Btf::parse(&btf.excerpt(&names, &calls::functions()), Endianness::default())
         .map_err(|error| OpenError::while_doing("reading the kernel's BTF", &error))
 }
 

@@ -60,6 +60,14 @@ fn example() -> Writer {
     w.put("", 13, 3, 0, &[0, 9, 0, 7, 0, 8]);
     w.put("", 2, 0, 10, &[]);
     w.put("btf_trace_it", 8, 0, 11, &[]);
+    w.put("pt_regs", 7, 0, 0, &[]);
+    w.put("", 2, 0, 13, &[]);
+    w.put("", 13, 1, 0, &[0, 14]);
+    w.put("call", 12, 0, 15, &[]);
+    w.put("pt_regs", 4, 0, 8, &[]);
+    w.put("", 2, 0, 17, &[]);
+    w.put("", 13, 1, 0, &[0, 18]);
+    w.put("call", 12, 0, 19, &[]);
     w
 }
 
@@ -70,7 +78,7 @@ fn ask_everything(image: Vec<u8>) {
         let _ = btf.find(kind, "outer");
     }
     let _ = btf.parameters("btf_trace_it");
-    let _ = btf.excerpt(&["btf_trace_it".to_owned(), "outer".to_owned()]);
+    let _ = btf.excerpt(&["btf_trace_it".to_owned(), "outer".to_owned()], &["call", "outer"]);
     for id in (0..=btf.last() + 1).chain([u32::MAX]) {
         let _ = btf.offset_of(id, &[Step::Member("b"), Step::Element(2)]);
         let _ = btf.offset_of(id, &[Step::Element(u32::MAX), Step::Element(1)]);
@@ -104,16 +112,21 @@ fn a_tracepoints_arguments_are_told_apart() {
 }
 
 #[test]
-fn an_excerpt_has_the_wanted_typedefs_under_their_ids_and_nothing_else() {
+fn an_excerpt_has_the_wanted_typedefs_and_functions_under_their_ids_and_nothing_else() {
     let btf = Btf::new(example().image()).unwrap();
     let names = ["btf_trace_it", "no_such", "number"].map(str::to_owned);
-    let excerpt = Btf::new(btf.excerpt(&names)).unwrap();
+    let excerpt = Btf::new(btf.excerpt(&names, &["call", "no_such"])).unwrap();
     for name in ["btf_trace_it", "number"] {
         assert_eq!(excerpt.find(Kind::Typedef, name), btf.find(Kind::Typedef, name));
     }
+    // The one of which it is known what it is given.
+    assert_eq!(
+        (btf.find(Kind::Function, "call"), excerpt.find(Kind::Function, "call")),
+        (Some(16), Some(20))
+    );
     assert_eq!(excerpt.find(Kind::Typedef, "no_such"), None);
     assert_eq!(excerpt.find(Kind::Struct, "outer"), None);
-    assert!(aya::Btf::parse(&btf.excerpt(&names), aya::Endianness::default()).is_ok());
+    assert!(aya::Btf::parse(&btf.excerpt(&names, &["call"]), aya::Endianness::default()).is_ok());
 }
 
 #[test]

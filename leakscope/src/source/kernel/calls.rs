@@ -1,0 +1,202 @@
+//! The inspect tier: the programs that count a suspect's memory system calls, attached while there is a suspect and not
+//! otherwise.
+//!
+//! There are two ways. Where the kernel lets programs run at the ends of its functions, only who makes one of these calls
+//! pays for it. Elsewhere tracepoints have to do, and any tracepoint of a system call slows all of them, everybody's.
+
+use std::path::{Path, PathBuf};
+
+use aya::programs::fentry::FEntryLink;
+use aya::programs::fexit::FExitLink;
+use aya::programs::trace_point::TracePointLink;
+use aya::programs::{FEntry, FExit, TracePoint};
+use aya::{Btf, Ebpf};
+
+use super::error::OpenError;
+use super::programs::{Entry, entry, failed, load_classic, program};
+
+/// How a suspect's memory system calls are traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallsBy {
+    /// At the ends of the kernel's functions (fexit): nobody else's calls are touched.
+    Functions,
+    /// By tracepoints: every system call of the host is slower while somebody is suspected.
+    Tracepoints,
+}
+
+impl CallsBy {
+    /// Programs that are attached while somebody is suspected.
+    pub const fn programs(self) -> usize {
+        self.entries().len()
+    }
+
+    const fn entries(self) -> &'static [Entry] {
+        match self {
+            Self::Functions => FUNCTIONS,
+            Self::Tracepoints => TRACEPOINTS,
+        }
+    }
+}
+
+/// `brk` is the only one that needs its beginning as well: afterwards nobody knows where the heap ended before.
+const FUNCTIONS: &[Entry] = &[
+    entry("fexit_brk", "fexit", "__x64_sys_brk"),
+    entry("fentry_brk", "fentry", "__x64_sys_brk"),
+    entry("fexit_mmap", "fexit", "__x64_sys_mmap"),
+    entry("fexit_munmap", "fexit", "__x64_sys_munmap"),
+    entry("fexit_mremap", "fexit", "__x64_sys_mremap"),
+    entry("fexit_madvise", "fexit", "__x64_sys_madvise"),
+];
+
+/// Exits first, so that whatever enters is seen to leave.
+const TRACEPOINTS: &[Entry] = &[
+    entry("exit_brk", "syscalls", "sys_exit_brk"),
+    entry("enter_brk", "syscalls", "sys_enter_brk"),
+    entry("exit_mmap", "syscalls", "sys_exit_mmap"),
+    entry("enter_mmap", "syscalls", "sys_enter_mmap"),
+    entry("exit_munmap", "syscalls", "sys_exit_munmap"),
+    entry("enter_munmap", "syscalls", "sys_enter_munmap"),
+    entry("exit_mremap", "syscalls", "sys_exit_mremap"),
+    entry("enter_mremap", "syscalls", "sys_enter_mremap"),
+    entry("exit_madvise", "syscalls", "sys_exit_madvise"),
+    entry("enter_madvise", "syscalls", "sys_enter_madvise"),
+];
+
+/// The functions whose types are needed.
+pub(super) fn functions() -> Vec<&'static str> {
+    FUNCTIONS.iter().map(|entry| entry.name).collect()
+}
+
+/// What is attached, until this goes.
+#[expect(dead_code, reason = "held for what happens when they are dropped")]
+enum Link {
+    Entry(FEntryLink),
+    Exit(FExitLink),
+    Tracepoint(TracePointLink),
+}
+
+/// The tier.
+pub(super) struct Calls {
+    /// Which programs are loaded, or why none.
+    by: Result<CallsBy, OpenError>,
+    /// Why functions are not the way.
+    without_functions: Option<OpenError>,
+    links: Vec<Link>,
+    tracefs: PathBuf,
+}
+
+impl Calls {
+    /// Before anything is loaded.
+    pub(super) fn none(tracefs: &Path) -> Self {
+        let by = Err(OpenError::new("the programs for them are not loaded", "report it"));
+        Self { by, without_functions: None, links: Vec::new(), tracefs: tracefs.to_owned() }
+    }
+
+    /// Loads the programs of the better way that the kernel offers; without BTF there is no function to be named.
+    pub(super) fn load(ebpf: &mut Ebpf, btf: Option<&Btf>, tracefs: &Path) -> Self {
+        let without_functions = btf.and_then(|btf| load_functions(ebpf, btf).err());
+        let by = match (btf, &without_functions) {
+            (Some(_), None) => Ok(CallsBy::Functions),
+            _ => load_classic(ebpf, TRACEPOINTS, tracefs).map(|()| CallsBy::Tracepoints),
+        };
+        Self { by, without_functions, links: Vec::new(), tracefs: tracefs.to_owned() }
+    }
+
+    /// How they are traced; `None` where they cannot be.
+    pub(super) fn by(&self) -> Option<CallsBy> {
+        self.by.as_ref().ok().copied()
+    }
+
+    /// Why they cannot be traced at all.
+    pub(super) fn missing(&self) -> Option<&OpenError> {
+        self.by.as_ref().err()
+    }
+
+    /// Why they are not traced at the functions' ends.
+    pub(super) fn without_functions(&self) -> Option<&OpenError> {
+        self.without_functions.as_ref()
+    }
+
+    pub(super) fn are_traced(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    /// What is attached.
+    pub(super) fn attached(&self) -> &'static [Entry] {
+        match self.by {
+            Ok(by) if self.are_traced() => by.entries(),
+            _ => &[],
+        }
+    }
+
+    /// Attaches what is loaded; where functions cannot be had after all, tracepoints.
+    pub(super) fn attach(&mut self, ebpf: &mut Ebpf) -> Result<(), OpenError> {
+        if self.are_traced() {
+            return Ok(());
+        }
+        if self.by() == Some(CallsBy::Functions) {
+            match attached(ebpf, FUNCTIONS) {
+                Ok(links) => {
+                    self.links = links;
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.without_functions = Some(error);
+                    self.by = load_classic(ebpf, TRACEPOINTS, &self.tracefs).map(|()| CallsBy::Tracepoints);
+                }
+            }
+        }
+        // Why there is nothing to attach was said before.
+        if self.by() == Some(CallsBy::Tracepoints) {
+            match attached(ebpf, TRACEPOINTS) {
+                Ok(links) => self.links = links,
+                Err(error) => {
+                    self.by = Err(error.clone());
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn detach(&mut self) {
+        // What enters is detached before what leaves.
+        while self.links.pop().is_some() {}
+    }
+}
+
+fn load_functions(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), OpenError> {
+    for entry in FUNCTIONS {
+        let loaded = if entry.category == "fentry" {
+            program::<&mut FEntry>(ebpf, entry)?.load(entry.name, btf)
+        } else {
+            program::<&mut FExit>(ebpf, entry)?.load(entry.name, btf)
+        };
+        loaded.map_err(|error| failed("loading", entry, &error))?;
+    }
+    Ok(())
+}
+
+/// All or nothing: half of the tier would count half of the calls.
+fn attached(ebpf: &mut Ebpf, entries: &[Entry]) -> Result<Vec<Link>, OpenError> {
+    let mut links = Vec::new();
+    for entry in entries {
+        let link = match entry.category {
+            "fentry" => {
+                let program: &mut FEntry = program(ebpf, entry)?;
+                program.attach().and_then(|id| program.take_link(id)).map(Link::Entry)
+            }
+            "fexit" => {
+                let program: &mut FExit = program(ebpf, entry)?;
+                program.attach().and_then(|id| program.take_link(id)).map(Link::Exit)
+            }
+            _ => {
+                let program: &mut TracePoint = program(ebpf, entry)?;
+                let id = program.attach(entry.category, entry.name);
+                id.and_then(|id| program.take_link(id)).map(Link::Tracepoint)
+            }
+        };
+        links.push(link.map_err(|error| failed("attaching", entry, &error))?);
+    }
+    Ok(links)
+}
