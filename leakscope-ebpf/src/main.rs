@@ -1,9 +1,9 @@
-//! leakscope's kernel side. Each entry point names its tracepoint, calls a `try_…` and lets [`maps::settle`] tally what
+//! leakscope's kernel side. Each entry point names what it is attached to, calls a `try_…` and lets [`maps::settle`] tally what
 //! did not work out; start reading there.
 //!
 //! `btf_…` are BTF tracepoints, `tp_…` classic ones: the loader attaches one kind of each (`mark_victim` and the syscalls
 //! are classic always: the first has had three BTF signatures, the others none). Of `enter_…` and `exit_…` on the one hand
-//! and `fentry_…` and `fexit_…` on the other it loads one kind as well.
+//! and `fentry_…` and `fexit_…` (in `functions`) on the other it loads one kind as well.
 #![no_std]
 #![no_main]
 // For one instruction, in maps::add.
@@ -20,8 +20,8 @@ mod processes;
 mod syscalls;
 mod task;
 
-use aya_ebpf::macros::{btf_tracepoint, fentry, fexit, tracepoint};
-use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext, TracePointContext};
+use aya_ebpf::macros::{btf_tracepoint, tracepoint};
+use aya_ebpf::programs::{BtfTracePointContext, TracePointContext};
 
 use maps::settle;
 
@@ -125,42 +125,6 @@ fn enter_madvise(ctx: TracePointContext) -> i32 {
 #[tracepoint(category = "syscalls", name = "sys_exit_madvise")]
 fn exit_madvise(ctx: TracePointContext) -> i32 {
     settle(syscalls::try_exit_madvise(&ctx))
-}
-
-#[cfg(bpf_target_arch = "x86_64")]
-#[fentry(function = "__x64_sys_brk")]
-fn fentry_brk(_ctx: FEntryContext) -> i32 {
-    settle(syscalls::try_enter_brk())
-}
-
-#[cfg(bpf_target_arch = "x86_64")]
-#[fexit(function = "__x64_sys_brk")]
-fn fexit_brk(ctx: FExitContext) -> i32 {
-    settle(functions::try_brk(&ctx))
-}
-
-#[cfg(bpf_target_arch = "x86_64")]
-#[fexit(function = "__x64_sys_mmap")]
-fn fexit_mmap(ctx: FExitContext) -> i32 {
-    settle(functions::try_mmap(&ctx))
-}
-
-#[cfg(bpf_target_arch = "x86_64")]
-#[fexit(function = "__x64_sys_munmap")]
-fn fexit_munmap(ctx: FExitContext) -> i32 {
-    settle(functions::try_munmap(&ctx))
-}
-
-#[cfg(bpf_target_arch = "x86_64")]
-#[fexit(function = "__x64_sys_mremap")]
-fn fexit_mremap(ctx: FExitContext) -> i32 {
-    settle(functions::try_mremap(&ctx))
-}
-
-#[cfg(bpf_target_arch = "x86_64")]
-#[fexit(function = "__x64_sys_madvise")]
-fn fexit_madvise(ctx: FExitContext) -> i32 {
-    settle(functions::try_madvise(&ctx))
 }
 
 /// Most helpers that read kernel memory are for GPL-compatible programs only.

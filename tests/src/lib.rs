@@ -160,9 +160,9 @@ impl Watch {
         causes.filter(|(cause, _)| cause.starts_with(PREEMPTED)).map(|(_, count)| *count).sum()
     }
 
-    /// Whether as many first touches were counted of a process, but for those that were missed.
+    /// Whether as many first touches were counted of a process, but for those that were missed: a few.
     pub fn has_touched(&self, pid: Pid, pages: u64) -> bool {
-        self.first_touch(pid) + self.missed() >= pages
+        self.first_touch(pid) + self.missed().min(pages / 20) >= pages
     }
 
     /// Panics unless exactly these first touches were counted, but for those of its own start and those that were missed.
@@ -173,7 +173,7 @@ impl Watch {
     pub fn assert_touched(&self, pid: Pid, pages: u64) {
         let (counted, missed) = (self.first_touch(pid), self.missed());
         assert!(
-            (pages.saturating_sub(missed)..pages + SLACK).contains(&counted),
+            self.has_touched(pid, pages) && counted < pages + SLACK,
             "pid {pid}: {counted} faults, touched {pages} pages, {missed} events missed"
         );
     }

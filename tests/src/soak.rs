@@ -40,7 +40,7 @@ const NEXT_JUMP: usize = 150;
 const CLOCK_IS_WRONG: usize = 20;
 /// The longest that a line a second may be waited for: the machine may be busy, an hour's jump is far from this.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// Files of /proc that may be open at a time: three of each of a hundred processes, and what is read once in a while.
+/// Files that may be open at a time: three of each of a hundred processes, and what is read once in a while.
 const FILES: usize = 3 * 100 + 20;
 
 /// What the soak is to do.
@@ -65,7 +65,7 @@ struct Said {
 /// What a process holds open.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Descriptors {
-    /// Files of /proc: those of processes that change stay open.
+    /// Files: those of processes that change stay open.
     pub files: usize,
     /// All else: programs, links, maps, pipes.
     pub others: usize,
@@ -106,8 +106,8 @@ impl Outcome {
         growth(settled(&self.rss))
     }
 
-    /// The most descriptors that are no files of /proc, in the first third after the warm-up and in the last: in both there
-    /// is a suspect for a while, and with it the tracepoints of its calls.
+    /// The most descriptors that are no files, in the first third after the warm-up and in the last: in both there
+    /// is a suspect for a while, and with it what traces its calls.
     pub fn busy_descriptors(&self) -> (usize, usize) {
         let settled = settled(&self.descriptors);
         let third = settled.len() / 3;
@@ -116,7 +116,7 @@ impl Outcome {
         (most(settled.get(..third)).unwrap_or(0), most(settled.get(settled.len() - third..)).unwrap_or(0))
     }
 
-    /// The most files of /proc that were open at a time.
+    /// The most files that were open at a time.
     pub fn most_files(&self) -> usize {
         self.descriptors.iter().map(|held| held.files).max().unwrap_or(0)
     }
@@ -140,7 +140,7 @@ impl Outcome {
             wrong.push(format!("{first} descriptors became {last} while it had suspects"));
         }
         if self.most_files() > FILES {
-            wrong.push(format!("{} files of /proc were open, more than {FILES}", self.most_files()));
+            wrong.push(format!("{} files were open, more than {FILES}", self.most_files()));
         }
         // Somebody else on this host may be a suspect in the end; then they are no more than before with one.
         let (before, after) = self.idle_descriptors;
@@ -170,7 +170,7 @@ impl std::fmt::Display for Outcome {
             f,
             "{seconds:.0} s, {} processes came and went, {:.0} a second; resident memory {:.1} to {:.1} MB after the \
              warm-up, growth {:+.2} MB (by tenths of the run:{}); {} descriptors before the first leaker, {} and then {} among \
-             them, {} after the last, beside at most {} files of /proc; {} of {} leakers found; {} lines, the longest silence {:.1} s, {} events lost; without room: {} lost, told as counted in {} \
+             them, {} after the last, beside at most {} files; {} of {} leakers found; {} lines, the longest silence {:.1} s, {} events lost; without room: {} lost, told as counted in {} \
              batches, growth {:+.2} MB",
             self.churned,
             self.churned as f64 / seconds,
@@ -226,7 +226,7 @@ impl Watched {
         for entry in std::fs::read_dir(format!("/proc/{}/fd", self.0.id()))? {
             // One that was closed in between is no longer held.
             let Ok(target) = std::fs::read_link(entry?.path()) else { continue };
-            if target.starts_with("/proc") { held.files += 1 } else { held.others += 1 }
+            if target.starts_with("/") { held.files += 1 } else { held.others += 1 }
         }
         Ok(held)
     }
@@ -343,7 +343,7 @@ fn listen(stdout: ChildStdout, said: &Mutex<Said>) -> Result<()> {
     Ok(())
 }
 
-/// The syscall tracepoints of a suspect, which may be anybody on this host, are descriptors for a while: the number that
+/// What traces the calls of a suspect, who may be anybody on this host, are descriptors for a while: the number that
 /// is looked for is the least within a minute, or `wanted`.
 fn wait_for_descriptors(watched: &Watched, wanted: Option<usize>) -> Result<usize> {
     const SECONDS: usize = 60;
@@ -399,7 +399,7 @@ mod tests {
             "resident memory grew",
             "40 descriptors became 60",
             "while it had suspects",
-            "359 files of /proc were open",
+            "359 files were open",
             "2 of 3 leakers",
             "do not come to",
             "for 3600 s",

@@ -53,9 +53,10 @@ fn no_program_takes_the_verifier_more_than_its_budget() -> Result<()> {
             _ => {}
         }
     }
-    // Programs at functions are loaded where the kernel takes them, and measured in the machines with other kernels.
-    let elsewhere = |name: &String| name.starts_with("fentry_") || name.starts_with("fexit_");
-    let gone = budget.keys().filter(|name| !measured.contains_key(*name) && !elsewhere(name));
+    // Programs at functions are loaded where the kernel takes them: all or none.
+    let at_functions = |name: &String| name.starts_with("fentry_") || name.starts_with("fexit_");
+    let taken = measured.keys().any(at_functions);
+    let gone = budget.keys().filter(|name| !measured.contains_key(*name) && (taken || !at_functions(name)));
     wrong.extend(gone.map(|name| format!("{name} has a budget and is no program any more")));
     ensure!(
         wrong.is_empty(),

@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use leakscope::source::{Event, ExitStatus, KernelOptions, KernelSource, Source as _, TracepointKind};
+use leakscope::source::{
+    CallsBy, Event, ExitStatus, KernelOptions, KernelSource, Source as _, TracepointKind,
+};
 use leakscope::units::{Bytes, Pid};
 use leakscope_tests::cgroup::SmallGroup;
 use leakscope_tests::{Obedient, Watch};
@@ -173,6 +175,87 @@ async fn a_kernel_without_syscall_tracepoints_counts_what_it_can_and_says_what_i
     watch.until(&mut source, PATIENCE, "fault steps, which need no syscall", stepped).await?;
     let kernel = watch.last[&pid].kernel.context("counts")?;
     assert_eq!(kernel.syscalls.is_some(), traced, "calls that nobody traced are absent, not zero");
+    Ok(())
+}
+
+/// The kernel's functions are not traced, until this goes.
+struct WithoutFtrace(String);
+
+impl WithoutFtrace {
+    const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";
+
+    fn new() -> Result<Self> {
+        let before = std::fs::read_to_string(Self::SWITCH).context(Self::SWITCH)?;
+        std::fs::write(Self::SWITCH, "0").context(Self::SWITCH)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for WithoutFtrace {
+    fn drop(&mut self) {
+        let _ = std::fs::write(Self::SWITCH, &self.0);
+    }
+}
+
+/// A child that is inspected by `source` from when the kernel's functions are traced no more. `None` where that is not for
+/// a test to change, because the switch is the whole host's.
+async fn inspected_without_functions(
+    source: &mut KernelSource,
+    watch: &mut Watch,
+) -> Result<Option<(Obedient, Option<WithoutFtrace>)>> {
+    let mut child = start()?;
+    child.obey("touch 100")?;
+    let pid = child.pid();
+    watch.until(source, PATIENCE, "the child", |watch| watch.last.contains_key(&pid)).await?;
+    let functions = source.status()?.calls == Some(CallsBy::Functions);
+    if functions && std::env::var_os("LEAKSCOPE_MACHINE").is_none() {
+        eprintln!("left to the machines of `cargo xtask test`");
+        return Ok(None);
+    }
+    let without = functions.then(WithoutFtrace::new).transpose()?;
+    source.inspect(&[watch.key(pid)?])?;
+    Ok(Some((child, without)))
+}
+
+/// Where programs may not run at the ends of functions after all, and there are no tracepoints, that is a loss.
+#[tokio::test]
+async fn calls_that_can_be_traced_in_no_way_any_more_are_told_as_lost() -> Result<()> {
+    drop(open(btf())?);
+    let tracefs = tracefs_without(&["syscalls"])?;
+    let mut source = open(KernelOptions { tracefs: Some(tracefs.path().to_owned()), ..btf() })?;
+    let had = source.status()?.calls.is_some();
+    let mut watch = Watch::default();
+    let Some((_child, without)) = inspected_without_functions(&mut source, &mut watch).await? else {
+        return Ok(());
+    };
+    watch.next(&mut source).await?;
+    let lost = watch.batch.context("a batch")?.lost.causes;
+    let told = lost.iter().any(|(cause, _)| cause.contains("system calls of a suspect could not be traced"));
+    assert_eq!(told, had, "{lost:?}");
+    drop(without);
+    Ok(())
+}
+
+/// Where programs may not run at the ends of functions after all, tracepoints count the same.
+#[tokio::test]
+async fn calls_are_counted_by_tracepoints_once_functions_are_not_to_be_had() -> Result<()> {
+    let mut source = open(btf())?;
+    let mut watch = Watch::default();
+    let Some((mut child, without)) = inspected_without_functions(&mut source, &mut watch).await? else {
+        return Ok(());
+    };
+    let pid = child.pid();
+    assert_eq!(source.status()?.calls, Some(CallsBy::Tracepoints));
+    child.obey("mmap 8192")?;
+    child.obey("munmap 8192")?;
+    child.obey("touch 50")?;
+    watch.until(&mut source, PATIENCE, "the calls", |watch| watch.has_touched(pid, 150)).await?;
+    watch.next(&mut source).await?;
+    let calls = watch.last[&pid].kernel.and_then(|kernel| kernel.syscalls).context("syscall counts")?;
+    // Two pages by itself, and fifty to be touched.
+    assert_eq!((calls.mmap_anon.count, calls.mmap_anon.bytes), (2, Bytes(8192 + 50 * 4096)), "{calls:?}");
+    assert_eq!((calls.munmap.count, calls.munmap.bytes), (1, Bytes(8192)), "{calls:?}");
+    drop(without);
     Ok(())
 }
 

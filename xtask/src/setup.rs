@@ -126,7 +126,7 @@ const STEPS: &[Step] = &[
     Step {
         name: "arm64 target",
         needed_by: &[Lint, Machines],
-        optional: Some("lint does not compile for arm64"),
+        optional: Some("lint does not compile for arm64, and there can be no machine of it"),
         check: |_| match toolchain::has_target(toolchain::ARM64) {
             true => State::Ready(toolchain::ARM64.to_owned()),
             false => State::Missing(format!("{} is not installed", toolchain::ARM64)),
@@ -137,7 +137,9 @@ const STEPS: &[Step] = &[
     Step {
         name: "musl target",
         needed_by: &[Release, Machines],
-        optional: Some("a release build needs this machine's glibc or a newer one where it runs"),
+        optional: Some(
+            "a release build needs this machine's glibc or a newer one, and there can be no machines",
+        ),
         check: |_| check_musl(),
         repair: |_| rustup(&["target", "add", &toolchain::musl(&toolchain::host()?)]),
         remedy: |_| match toolchain::host() {

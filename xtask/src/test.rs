@@ -1,4 +1,4 @@
-//! Lints, unit tests, and the live tests on the running kernel.
+//! Lints, unit tests, and the live tests on the running kernel and on others.
 //!
 //! The unit tier is every test outside the package `leakscope-tests`; the live tier is that package, run as root: by this
 //! user where that is root, through sudo otherwise. A missing privilege fails the tier. The tier of virtual machines is
@@ -34,8 +34,8 @@ pub struct Arguments {
     /// Leave out formatting, clippy and documentation
     #[arg(long)]
     no_lint: bool,
-    /// Only boot other kernels and run the live tests there: 5.10, 6.1, …, `newest`, or `all` that Debian has; without a
-    /// name the usual four
+    /// Only boot other kernels and run the live tests there: 5.10, 6.12-arm64, …, `newest`, or `all` that Debian has;
+    /// without a name the usual five
     #[arg(long, num_args = 0.., value_name = "SERIES", conflicts_with_all = ["quick", "no_vm"])]
     vm: Option<Vec<String>>,
     /// Leave out the virtual machines

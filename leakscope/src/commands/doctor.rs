@@ -256,7 +256,7 @@ fn calls_line(by: CallsBy, without_functions: Option<&str>) -> DoctorLine {
             "at the ends of the kernel's functions (fexit), attached only while a process is suspected",
         ),
         CallsBy::Tracepoints => {
-            let why = without_functions.unwrap_or("the kernel has no BTF");
+            let why = without_functions.unwrap_or("not tried");
             line(
                 "  calls of suspects",
                 Health::Limited,

@@ -1,5 +1,5 @@
-//! Who is worth a closer look, and for how long: the syscall tier makes every system call of the host dearer, and many
-//! healthy processes are suspected for a while.
+//! Who is worth a closer look, and for how long: on some kernels what traces calls makes every system call of the host
+//! dearer, and many healthy processes are suspected for a while.
 //!
 //! A look begins with `suspect` at a rate that can show something, and lasts a minute: a rhythm shows within seconds, and
 //! the calls of a minute say how the memory was asked for. After it the process rests for twice as long as it was looked

@@ -86,7 +86,7 @@ pub struct SelfCost {
     pub cpu: Duration,
     /// Resident memory now.
     pub rss_bytes: Bytes,
-    /// How long the memory system calls were traced, which makes every system call of the host dearer; `None` with a
+    /// How long the memory system calls were traced, which may make every system call of the host dearer; `None` with a
     /// source that has no such tier.
     #[serde(rename = "syscalls_traced_s", serialize_with = "json::maybe_seconds")]
     pub syscalls_traced: Option<Duration>,

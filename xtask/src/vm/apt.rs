@@ -126,6 +126,8 @@ impl Apt {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env("APT_CONFIG", self.folder.join("apt.conf"));
+        // Said last: the system's own settings, of which proxies are needed, are read after that file.
+        command.args(["-o", "APT::Default-Release="]);
         command
     }
 }
@@ -152,10 +154,12 @@ pub fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 fn configuration(apt: &Path) -> String {
     let at = |name: &str| apt.join(name).display().to_string();
     format!(
-        "Dir::Etc::sourcelist \"{}\";\nDir::Etc::sourceparts \"{}\";\nDir::State \"{}\";\nDir::State::status \"{}\";\n\
+        "Dir::Etc::sourcelist \"{}\";\nDir::Etc::preferences \"{}\";\nDir::Etc::preferencesparts \"{}\";\nDir::Etc::sourceparts \"{}\";\nDir::State \"{}\";\nDir::State::status \"{}\";\n\
          Dir::State::lists \"{}\";\nDir::Cache \"{}\";\nDir::Cache::archives \"{}\";\nAcquire::Languages \"none\";\n\
          APT::Sandbox::User \"root\";\nAPT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; \"arm64\"; }};\n",
         at("sources.list"),
+        at("preferences"),
+        at("parts"),
         at("parts"),
         apt.display(),
         at("status"),

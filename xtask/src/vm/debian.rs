@@ -5,6 +5,7 @@
 //! any day.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -12,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::apt::{Apt, files};
+use super::apt::{Apt, Unavailable, files};
 use super::processor::Processor;
 use crate::workspace::run;
 
@@ -25,6 +26,9 @@ const TOOLS_SUITE: &str = "trixie";
 const TOOLS: [&str; 3] = ["qemu-system-x86", "qemu-system-arm", "busybox-static"];
 /// Machines of another processor have a busybox of it; it needs nothing else.
 const BUSYBOX_ARM: &str = "busybox-static:arm64";
+
+/// The dynamic loader among the unpacked tools.
+const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 
 /// Unpacked tools, and the lists of kernels.
 pub struct Debian {
@@ -57,6 +61,29 @@ impl Debian {
         Ok(debian)
     }
 
+    /// Those of these series that are to be had.
+    ///
+    /// # Errors
+    /// With [`Unavailable`] when none is.
+    pub fn some_of(&self, series: &[&str]) -> Result<Vec<Kernel>> {
+        let had = |series: &&str| {
+            let kernels = self.kernels(&[(*series).to_owned()]);
+            kernels.inspect_err(|error| eprintln!("      {series} is left out: {error:#}")).ok()
+        };
+        let mut kernels: Vec<Kernel> = Vec::new();
+        for kernel in series.iter().filter_map(had).flatten() {
+            if kernels.iter().all(|other| other.series != kernel.series) {
+                kernels.push(kernel);
+            }
+        }
+        if kernels.is_empty() {
+            return Err(
+                Unavailable(format!("none of Debian's kernels {} is to be had", series.join(", "))).into()
+            );
+        }
+        Ok(kernels)
+    }
+
     /// The kernels of these series.
     ///
     /// # Errors
@@ -64,26 +91,24 @@ impl Debian {
     pub fn kernels(&self, series: &[String]) -> Result<Vec<Kernel>> {
         let names: Vec<String> =
             self.apt.names()?.into_iter().filter(|name| Package::parse(name).is_some()).collect();
-        let mut wanted = Vec::new();
+        let listed = every_series(names.iter().map(String::as_str));
+        let mut kernels: Vec<Kernel> = Vec::new();
         for word in series {
             match word.as_str() {
-                "all" => wanted.extend(every_series(names.iter().map(String::as_str))),
+                // A list may name what the mirror does not have.
+                "all" => kernels.extend(listed.iter().filter_map(|series| self.had(series, &names))),
                 "newest" => {
-                    let x86 = |series: &String| Processor::of_series(series) == Processor::X86;
-                    let newest = every_series(names.iter().map(String::as_str)).into_iter().rfind(x86);
-                    wanted
-                        .push(newest.or_else(|| self.newest_kept()).context("there is no list of kernels")?);
+                    let x86 = listed.iter().filter(|series| Processor::of_series(series) == Processor::X86);
+                    let newest = x86.rev().find_map(|series| self.had(series, &names));
+                    let newest = newest.map_or_else(|| self.newest_kept(), |newest| Ok(Some(newest)));
+                    kernels.push(newest?.context("no kernel is listed that is to be had")?);
                 }
-                word => wanted.push(word.to_owned()),
+                series => kernels.push(self.kernel(series, &names)?),
             }
         }
-        let mut kernels: Vec<Kernel> = Vec::new();
-        for series in wanted {
-            if kernels.iter().all(|kernel| kernel.series != series) {
-                kernels.push(self.kernel(&series, &names)?);
-            }
-        }
-        ensure!(!kernels.is_empty(), "no kernel is named");
+        let mut seen = BTreeSet::new();
+        kernels.retain(|kernel| seen.insert(kernel.series.clone()));
+        ensure!(!kernels.is_empty(), "none of the kernels that are listed is to be had");
         Ok(kernels)
     }
 
@@ -119,7 +144,7 @@ impl Debian {
 
     /// The dynamic loader of the suite that QEMU is from.
     fn loader(&self) -> PathBuf {
-        self.tools().join("usr/lib64/ld-linux-x86-64.so.2")
+        self.tools().join(LOADER)
     }
 
     /// The tools and all of their libraries.
@@ -136,11 +161,15 @@ impl Debian {
                 run(Command::new("dpkg").arg("-x").arg(package).arg(into))?;
             }
         }
+        for program in
+            [LOADER, "usr/bin/busybox", "usr/bin/qemu-system-x86_64", "usr/bin/qemu-system-aarch64"]
+        {
+            ensure!(unpacked.join(program).exists(), "the packages of {TOOLS:?} hold no {program}");
+        }
         let tools = self.tools();
         let _ = fs::remove_dir_all(&tools);
         fs::rename(&unpacked, &tools).with_context(|| format!("moving {}", unpacked.display()))?;
         fs::remove_dir_all(&packages).with_context(|| format!("removing {}", packages.display()))?;
-        ensure!(self.loader().is_file(), "the packages hold no {}", self.loader().display());
         Ok(())
     }
 
@@ -215,6 +244,12 @@ impl Debian {
         Ok(found.map(|_| image))
     }
 
+    /// A kernel of the series; one that is not to be had is named and passed over.
+    fn had(&self, series: &str, names: &[String]) -> Option<Kernel> {
+        let kernel = self.kernel(series, names);
+        kernel.inspect_err(|error| eprintln!("      {series} is left out: {error:#}")).ok()
+    }
+
     /// A kernel of the series that was unpacked before.
     fn kept(&self, series: &str) -> Result<Option<Kernel>> {
         let images = files(&self.folder.join("kernels").join(series))?.into_iter();
@@ -228,13 +263,15 @@ impl Debian {
         Ok(kernels.max_by_key(|kernel| version(&kernel.release)))
     }
 
-    /// The newest series of which a kernel was unpacked before.
-    fn newest_kept(&self) -> Option<String> {
-        let series = |path: PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
-        let kept = files(&self.folder.join("kernels")).ok()?.into_iter().filter_map(series);
-        kept.filter(|series| self.kept(series).is_ok_and(|kernel| kernel.is_some()))
-            .filter(|series| Processor::of_series(series) == Processor::X86)
-            .max_by_key(|series| version(series))
+    /// The newest kernel that was unpacked before.
+    fn newest_kept(&self) -> Result<Option<Kernel>> {
+        let mut newest: Option<Kernel> = None;
+        for folder in files(&self.folder.join("kernels"))? {
+            let series = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let found = self.kept(&series)?.filter(|kernel| kernel.processor == Processor::X86);
+            newest = newest.into_iter().chain(found).max_by_key(|kernel| version(&kernel.release));
+        }
+        Ok(newest)
     }
 }
 

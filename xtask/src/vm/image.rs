@@ -112,7 +112,8 @@ impl Stage {
         script += &format!("echo \"{mark} hello $(uname -r)\"\n");
         let leakscope = quoted(&self.leakscope);
         script += &format!("export LEAKSCOPE_BIN={leakscope} CARGO_MANIFEST_DIR={}\n", quoted(&self.tests));
-        script += "export LEAKSCOPE_CONTRACT=/tmp/contract.json\n";
+        // What a test may do here and not to a host.
+        script += "export LEAKSCOPE_MACHINE=1 LEAKSCOPE_CONTRACT=/tmp/contract.json\n";
         if let Some(fault) = planted {
             let body = match fault {
                 Fault::FailingTest => "echo 'test planted_failure ... FAILED'; exit 101",

@@ -164,7 +164,7 @@ impl Btf {
 
     /// The id of the function of this name that is given registers. A kernel may describe it twice, once by a declaration
     /// for which `struct pt_regs` had no members.
-    fn call(&self, name: &str) -> Option<u32> {
+    pub(super) fn call(&self, name: &str) -> Option<u32> {
         (1..=self.last()).find(|id| {
             self.get(*id).is_some_and(|found| {
                 found.kind == Kind::Function

@@ -92,14 +92,25 @@ impl Calls {
         Self { by, without_functions: None, links: Vec::new(), tracefs: tracefs.to_owned() }
     }
 
-    /// Loads the programs of the better way that the kernel offers; without BTF there is no function to be named.
-    pub(super) fn load(ebpf: &mut Ebpf, btf: Option<&Btf>, tracefs: &Path) -> Self {
-        let without_functions = btf.and_then(|btf| load_functions(ebpf, btf).err());
-        let by = match (btf, &without_functions) {
-            (Some(_), None) => Ok(CallsBy::Functions),
-            _ => load_classic(ebpf, TRACEPOINTS, tracefs).map(|()| CallsBy::Tracepoints),
+    /// Loads the programs of the better way that the kernel offers. `btf` has the functions, or says why not.
+    pub(super) fn load(ebpf: &mut Ebpf, btf: Result<&Btf, OpenError>, tracefs: &Path) -> Self {
+        let mut calls = Self {
+            by: Ok(CallsBy::Functions),
+            without_functions: None,
+            links: Vec::new(),
+            tracefs: tracefs.to_owned(),
         };
-        Self { by, without_functions, links: Vec::new(), tracefs: tracefs.to_owned() }
+        if let Err(error) = btf.and_then(|btf| load_functions(ebpf, btf)) {
+            calls.use_tracepoints(ebpf, error);
+        }
+        calls
+    }
+
+    /// Functions are not to be had: loads the tracepoints' programs instead.
+    fn use_tracepoints(&mut self, ebpf: &mut Ebpf, why: OpenError) {
+        unload_functions(ebpf);
+        self.without_functions = Some(why);
+        self.by = load_classic(ebpf, TRACEPOINTS, &self.tracefs).map(|()| CallsBy::Tracepoints);
     }
 
     /// How they are traced; `None` where they cannot be.
@@ -135,18 +146,18 @@ impl Calls {
             return Ok(());
         }
         if self.by() == Some(CallsBy::Functions) {
-            match attached(ebpf, FUNCTIONS) {
+            match refuse_where_switched_off().and_then(|()| attached(ebpf, FUNCTIONS)) {
                 Ok(links) => {
                     self.links = links;
                     return Ok(());
                 }
                 Err(error) => {
-                    self.without_functions = Some(error);
-                    self.by = load_classic(ebpf, TRACEPOINTS, &self.tracefs).map(|()| CallsBy::Tracepoints);
+                    self.use_tracepoints(ebpf, error);
+                    // What was missing from the beginning was said then.
+                    self.by.clone()?;
                 }
             }
         }
-        // Why there is nothing to attach was said before.
         if self.by() == Some(CallsBy::Tracepoints) {
             match attached(ebpf, TRACEPOINTS) {
                 Ok(links) => self.links = links,
@@ -165,7 +176,18 @@ impl Calls {
     }
 }
 
+/// With this switched off the kernel takes programs at its functions, and runs none of them.
+const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";
+
+fn refuse_where_switched_off() -> Result<(), OpenError> {
+    if std::fs::read_to_string(SWITCH).is_ok_and(|text| text.trim() == "0") {
+        return Err(OpenError::new("kernel.ftrace_enabled is 0", "sysctl kernel.ftrace_enabled=1"));
+    }
+    Ok(())
+}
+
 fn load_functions(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), OpenError> {
+    refuse_where_switched_off()?;
     for entry in FUNCTIONS {
         let loaded = if entry.category == "fentry" {
             program::<&mut FEntry>(ebpf, entry)?.load(entry.name, btf)
@@ -175,6 +197,18 @@ fn load_functions(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), OpenError> {
         loaded.map_err(|error| failed("loading", entry, &error))?;
     }
     Ok(())
+}
+
+/// None is left loaded for nothing.
+fn unload_functions(ebpf: &mut Ebpf) {
+    for entry in FUNCTIONS {
+        // One that was not loaded has nothing to give back.
+        if entry.category == "fentry" {
+            let _ = program::<&mut FEntry>(ebpf, entry).map(|program| program.unload());
+        } else {
+            let _ = program::<&mut FExit>(ebpf, entry).map(|program| program.unload());
+        }
+    }
 }
 
 /// All or nothing: half of the tier would count half of the calls.

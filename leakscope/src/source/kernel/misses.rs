@@ -1,12 +1,12 @@
 //! Events that no program saw, because it was at work on that CPU already: where programs can be preempted, another process
-//! may come in between. Since 5.12 the kernel tells how many it passed over, for BTF tracepoints in any case, in the file of
-//! a program's descriptor, where aya does not look.
+//! may come in between. Since 5.12 the kernel tells how many it passed over, for BTF tracepoints and functions in any
+//! case, in the file of a program's descriptor, where aya does not look.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::FileExt as _;
 
-use aya::programs::BtfTracePoint;
+use aya::programs::Program;
 
 /// More than such a file has ever had.
 const LENGTH: usize = 1024;
@@ -15,9 +15,15 @@ const LENGTH: usize = 1024;
 pub(super) struct Misses(Vec<File>);
 
 impl Misses {
-    pub(super) fn of<'a>(programs: impl Iterator<Item = &'a BtfTracePoint>) -> Self {
-        let file = |program: &BtfTracePoint| {
-            let descriptor = program.fd().ok()?.as_fd().as_raw_fd();
+    pub(super) fn of<'a>(programs: impl Iterator<Item = &'a Program>) -> Self {
+        let file = |program: &Program| {
+            let program = match program {
+                Program::BtfTracePoint(program) => program.fd(),
+                Program::FEntry(program) => program.fd(),
+                Program::FExit(program) => program.fd(),
+                _ => return None,
+            };
+            let descriptor = program.ok()?.as_fd().as_raw_fd();
             File::open(format!("/proc/self/fdinfo/{descriptor}")).ok()
         };
         Self(programs.filter_map(file).collect())

@@ -1,5 +1,5 @@
-//! Loading, attaching and detaching the kernel side. The count tier is attached from open to drop; the syscall
-//! tracepoints only while somebody is inspected, because each of them slows down every system call of the host.
+//! Loading, attaching and detaching the kernel side. The count tier is attached from open to drop; what traces system calls
+//! (`calls`) only while somebody is inspected.
 //!
 //! Nothing is pinned: the programs live as long as this process holds their descriptors, and end with it however it ends.
 
@@ -60,7 +60,7 @@ impl TracepointKind {
 /// A program at work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
-    /// Its tracepoint: `kmem:rss_stat`.
+    /// Its tracepoint, or function: `kmem:rss_stat`, `fexit:__x64_sys_mmap`.
     pub tracepoint: String,
     /// BTF or classic.
     pub kind: TracepointKind,
@@ -161,7 +161,7 @@ impl Programs {
         let level: u8 = if options.debug { aya_log::Level::Debug as u8 } else { 0 };
         // First: where it reads all of the kernel's BTF after all, nothing else is held.
         let mut loader = loader::new();
-        let Known { mut offsets, tracepoints } = known(kind, tracefs)?;
+        let Known { mut offsets, tracepoints, without_type } = known(kind, tracefs)?;
         offsets.typed_loads = u32::from(reads == Reads::Typed);
         loader.override_global("OFFSETS", &offsets, true).override_global("AYA_LOG_LEVEL", &level, false);
         loader.map_max_entries("PROCESSES", processes);
@@ -183,7 +183,11 @@ impl Programs {
             programs.load_btf(tracepoints)?;
         }
         load_classic(&mut programs.ebpf, classic(kind), tracefs)?;
-        programs.calls = Calls::load(&mut programs.ebpf, tracepoints.as_ref(), tracefs);
+        let functions = match &tracepoints {
+            Some(btf) => without_type.map_or(Ok(btf), Err),
+            None => Err(OpenError::new("not tried with classic tracepoints", "use a kernel with BTF")),
+        };
+        programs.calls = Calls::load(&mut programs.ebpf, functions, tracefs);
         Ok(programs)
     }
 
@@ -202,10 +206,7 @@ impl Programs {
                 let program: &mut BtfTracePoint = program(&mut self.ebpf, entry)?;
                 program.attach().map_err(|error| failed("attaching", entry, &error))?;
             }
-            self.misses = Misses::of(self.ebpf.programs().filter_map(|(_, program)| match program {
-                Program::BtfTracePoint(program) => Some(program),
-                _ => None,
-            }));
+            self.misses = Misses::of(self.ebpf.programs().map(|(_, program)| program));
         }
         for entry in classic(self.kind) {
             self.attach_classic(entry)?;
@@ -369,16 +370,25 @@ struct Known {
     offsets: Offsets,
     /// The BTF tracepoints' types, for the loader; `None` where tracepoints are classic.
     tracepoints: Option<Btf>,
+    /// A function of which the BTF does not tell what it is given.
+    without_type: Option<OpenError>,
 }
 
 fn known(kind: TracepointKind, tracefs: &Path) -> Result<Known, OpenError> {
     let mut known = match kind {
         TracepointKind::Btf => {
             let btf = offsets::read(Path::new(offsets::VMLINUX))?;
-            Known { offsets: offsets::look_up(&btf)?, tracepoints: Some(tracepoints(&btf)?) }
+            let without_type =
+                calls::functions().into_iter().find(|name| btf.call(name).is_none()).map(|name| {
+                    let what = format!("the kernel's BTF does not tell what {name} is given");
+                    OpenError::new(what, "use a newer kernel")
+                });
+            Known { offsets: offsets::look_up(&btf)?, tracepoints: Some(tracepoints(&btf)?), without_type }
         }
         // Classic is for kernels without BTF, and shows here what it would be there.
-        TracepointKind::Classic | TracepointKind::Auto => Known { offsets: Offsets::NONE, tracepoints: None },
+        TracepointKind::Classic | TracepointKind::Auto => {
+            Known { offsets: Offsets::NONE, tracepoints: None, without_type: None }
+        }
     };
     known.offsets.exit_group_dead = formats::exit_group_dead(tracefs)?;
     known.offsets.page_shift = page_size().trailing_zeros();

@@ -103,7 +103,7 @@ pub fn syscalls(bench: &Bench<'_>) -> Result<Section> {
         "A system call, on a host without a suspect".to_owned(),
         format!(
             "CPU time of `getppid`, mean of {CALLS}. The last side traces `brk` alone: what any syscall tracepoint takes \
-             from all calls, and what leakscope takes while it looks closely at a suspect."
+             from all calls, and what leakscope takes while it looks closely at a suspect where the kernel refuses fexit."
         ),
         "ns",
         sides,
