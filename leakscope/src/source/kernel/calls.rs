@@ -176,6 +176,20 @@ impl Calls {
     }
 }
 
+/// Before this kernel the code that runs a program at a function's end could be freed while somebody slept in that function:
+/// "bpf: Fix fexit trampoline", of March 2021.
+const SAFE_SINCE: (u32, u32) = (5, 12);
+
+fn refuse_unsafe_kernels(release: &str) -> Result<(), OpenError> {
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < SAFE_SINCE {
+        let what = format!("kernel {release}: programs at a function's end are safe since 5.12");
+        return Err(OpenError::new(what, "use a newer kernel"));
+    }
+    Ok(())
+}
+
 /// With this switched off the kernel takes programs at its functions, and runs none of them.
 const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";
 
@@ -187,6 +201,7 @@ fn refuse_where_switched_off() -> Result<(), OpenError> {
 }
 
 fn load_functions(ebpf: &mut Ebpf, btf: &Btf) -> Result<(), OpenError> {
+    refuse_unsafe_kernels(&rustix::system::uname().release().to_string_lossy())?;
     refuse_where_switched_off()?;
     for entry in FUNCTIONS {
         let loaded = if entry.category == "fentry" {
@@ -233,4 +248,19 @@ fn attached(ebpf: &mut Ebpf, entries: &[Entry]) -> Result<Vec<Link>, OpenError> 
         links.push(link.map_err(|error| failed("attaching", entry, &error))?);
     }
     Ok(links)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_that_may_crash_are_told_by_their_numbers() {
+        for release in ["5.10.0-46-cloud-amd64", "5.4.17", "5.11", "no numbers"] {
+            assert!(refuse_unsafe_kernels(release).is_err(), "{release}");
+        }
+        for release in ["5.12.0", "5.14.0-503.el9.x86_64", "6.18.44", "10.0-rc1"] {
+            assert_eq!(refuse_unsafe_kernels(release), Ok(()), "{release}");
+        }
+    }
 }
