@@ -319,10 +319,20 @@ fn newest<'a>(names: impl Iterator<Item = &'a str>, series: &str) -> impl Iterat
     found.into_iter().rev()
 }
 
+/// The series of a kernel, by its release: `6.1` of `6.1.0-56-cloud-amd64`.
+pub fn series_of(release: &str) -> Option<String> {
+    Package::parse(&format!("linux-image-{release}")).map(Package::series)
+}
+
+/// What series are in order by.
+pub fn series_key(series: &str) -> (Processor, Vec<u32>) {
+    (Processor::of_series(series), version(series))
+}
+
 /// Every series that is listed, a processor's from the oldest to the newest.
 fn every_series<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut found: Vec<String> = names.filter_map(Package::parse).map(Package::series).collect();
-    found.sort_by_key(|series| (Processor::of_series(series), version(series)));
+    found.sort_by_key(|series| series_key(series));
     found.dedup();
     found
 }

@@ -163,10 +163,11 @@ pub fn run(workspace: &Workspace, Ready { debian, kernels }: &Ready, wanted: &Wa
     outcomes.sort_by_key(|(kernel, _)| kernels.iter().position(|one| one.release == kernel.release));
     let mut matrix = Matrix::default();
     outcomes.into_iter().for_each(|(kernel, outcome)| matrix.add(kernel, outcome));
-    if wanted.record && matrix.wrong().is_empty() {
+    if wanted.record {
         matrix.write_record(workspace)?;
-    } else if wanted.record {
-        eprintln!("error: nothing is recorded: something went wrong on {}", matrix.wrong().join(", "));
+        for series in matrix.wrong() {
+            eprintln!("error: nothing is recorded of {series}: something went wrong there");
+        }
     }
     Ok(matrix)
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::debian::Kernel;
+use super::debian::{self, Kernel, series_key};
 use crate::workspace::Workspace;
 
 /// Where the contract of the tracepoints is kept, by series.
@@ -220,6 +220,10 @@ impl Matrix {
         )
     }
 
+    fn good(&self) -> impl Iterator<Item = &(String, String, Outcome)> {
+        self.machines.iter().filter(|(.., outcome)| outcome.is_good())
+    }
+
     /// The machines on which something went wrong.
     pub fn wrong(&self) -> Vec<&str> {
         let wrong = self.machines.iter().filter(|(.., outcome)| !outcome.is_good());
@@ -249,13 +253,14 @@ impl Matrix {
         table
     }
 
-    /// Keeps the tracepoints of these kernels, where those of others stay, and makes the table of supported kernels anew.
+    /// Keeps the tracepoints of the kernels on which all went well, and their lines in the table of supported kernels; what
+    /// is kept of others stays.
     pub fn write_record(&self, workspace: &Workspace) -> Result<()> {
         let path = workspace.root.join(CONTRACT);
         let text = fs::read_to_string(&path).unwrap_or_else(|_| "{}".to_owned());
         let mut contract: BTreeMap<String, Value> =
             serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-        for (series, _, outcome) in &self.machines {
+        for (series, _, outcome) in self.good() {
             contract.extend(outcome.contract.clone().map(|found| (series.clone(), found)));
         }
         let text = format!("{}\n", serde_json::to_string_pretty(&contract)?);
@@ -268,21 +273,27 @@ impl Matrix {
         let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let found =
             text.split_once(TABLE.0).and_then(|(before, rest)| Some((before, rest.split_once(TABLE.1)?)));
-        let (before, (_, after)) = found.with_context(|| {
+        let (before, (kept, after)) = found.with_context(|| {
             format!(
                 "{}: the lines between which the table of kernels stands are gone: {}",
                 path.display(),
                 TABLE.0
             )
         })?;
-        let text = format!("{before}{}\n{}{}{after}", TABLE.0, self.supported(), TABLE.1);
+        let text = format!("{before}{}\n{}{}{after}", TABLE.0, self.supported(kept), TABLE.1);
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
     }
 
-    /// The supported kernels, as Markdown.
-    fn supported(&self) -> String {
-        let mut table = "| Kernel | live tests | kernel side | counters are read | calls of suspects | process_mrelease |\n|---|---|---|---|---|---|\n".to_owned();
-        for (_, release, outcome) in &self.machines {
+    /// The supported kernels, as Markdown. The lines of kernels that were not booted this time are kept.
+    fn supported(&self, kept: &str) -> String {
+        const HEADER: &str = "| Kernel | live tests | kernel side | counters are read | calls of suspects | process_mrelease |\n\
+                              |---|---|---|---|---|---|\n";
+        let mut rows = BTreeMap::new();
+        for line in kept.lines() {
+            let release = line.trim_start_matches('|').split('|').next().unwrap_or_default().trim();
+            rows.extend(debian::series_of(release).map(|series| (series_key(&series), format!("{line}\n"))));
+        }
+        for (series, release, outcome) in self.good() {
             let line = |item: &str| {
                 let items = outcome.doctor.as_ref()?["items"].as_array()?;
                 items.iter().find(|line| line["item"].as_str().map(str::trim) == Some(item))
@@ -293,7 +304,7 @@ impl Matrix {
             };
             let said = |item| told(item, "detail");
             let said_state = |item| told(item, "state");
-            table += &format!(
+            let row = format!(
                 "| {release} | {} | {} | {} | {} | {} |\n",
                 outcome.told(),
                 said("kernel side"),
@@ -301,8 +312,9 @@ impl Matrix {
                 said("calls of suspects").split(',').next().unwrap_or_default(),
                 said_state("process_mrelease")
             );
+            rows.insert(series_key(series), row);
         }
-        table
+        rows.into_values().fold(HEADER.to_owned(), |table, row| table + &row)
     }
 }
 
@@ -363,15 +375,35 @@ mod tests {
         assert!(!nothing.is_good(), "no test is no success");
     }
 
+    fn kernel(series: &str) -> Kernel {
+        Kernel {
+            processor: Processor::X86,
+            series: series.to_owned(),
+            release: format!("{series}.0-1-cloud-amd64"),
+            image: std::path::PathBuf::new(),
+        }
+    }
+
+    #[test]
+    fn the_lines_of_kernels_that_were_not_booted_or_went_wrong_are_kept() {
+        let kept = "\n| Kernel | live tests |\n|---|---|\n| 6.1.0-7-cloud-amd64 | old |\n| 7.3.1-cloud-amd64 | kept |\n\
+                    | 5.10.0-2-cloud-amd64 | kept |\n| 6.12.1-cloud-arm64 | kept |\n";
+        let mut matrix = Matrix::default();
+        matrix.add(&kernel("6.1"), read(GOOD, End::Done));
+        matrix.add(&kernel("7.3"), read("", End::Stopped));
+        let lines: Vec<String> = matrix.supported(kept).lines().skip(2).map(str::to_owned).collect();
+        let begins =
+            ["5.10.0-2-cloud-amd64 | kept", "6.1.0-1-cloud-amd64 | 2 passed", "7.3.1-cloud-amd64 | kept"];
+        assert_eq!(lines.len(), 4, "{lines:?}");
+        for (line, begin) in lines.iter().zip(begins) {
+            assert!(line.starts_with(&format!("| {begin}")), "{line}");
+        }
+        assert!(lines[3].contains("arm64"), "another processor's come last");
+    }
+
     #[test]
     fn the_table_names_the_kernel_on_which_something_went_wrong() {
         let mut matrix = Matrix::default();
-        let kernel = |series: &str| Kernel {
-            processor: Processor::X86,
-            series: series.to_owned(),
-            release: format!("{series}.0"),
-            image: std::path::PathBuf::new(),
-        };
         matrix.add(&kernel("5.10"), read(GOOD, End::Done));
         matrix.add(
             &kernel("6.1"),
@@ -383,7 +415,7 @@ mod tests {
         let table = matrix.table();
         assert!(table.contains("kill::one"), "{table}");
         assert!(
-            table.contains("6.1.0: 1 passed, 1 failed; the kernel panicked: Kernel panic - x"),
+            table.contains("6.1.0-1-cloud-amd64: 1 passed, 1 failed; the kernel panicked: Kernel panic - x"),
             "{table}"
         );
     }
