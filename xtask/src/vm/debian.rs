@@ -51,7 +51,7 @@ impl Debian {
     /// Fetches the lists of packages, and QEMU and busybox where that was not done before.
     ///
     /// # Errors
-    /// With [`Unavailable`](super::apt::Unavailable) without apt, without a Debian mirror among its sources, and without
+    /// With [`Unavailable`] without apt, without a Debian mirror among its sources, and without
     /// network where nothing was downloaded before.
     pub fn ready(folder: &Path) -> Result<Self> {
         let debian = Self { folder: folder.to_owned(), apt: Apt::ready(&folder.join("apt"))? };
