@@ -86,12 +86,6 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// Before anything is loaded.
-    pub(super) fn none(tracefs: &Path) -> Self {
-        let by = Err(OpenError::new("the programs for them are not loaded", "report it"));
-        Self { by, without_functions: None, links: Vec::new(), tracefs: tracefs.to_owned() }
-    }
-
     /// Loads the programs of the better way that the kernel offers. `btf` has the functions, or says why not.
     pub(super) fn load(ebpf: &mut Ebpf, btf: Result<&Btf, OpenError>, tracefs: &Path) -> Self {
         let mut calls = Self {

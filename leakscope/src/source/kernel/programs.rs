@@ -168,35 +168,20 @@ impl Programs {
         if let Some(bytes) = options.ring_bytes {
             loader.map_max_entries("RECORDS", bytes);
         }
-        let ebpf = loader
+        let mut ebpf = loader
             .load(OBJECT)
             .map_err(|error| OpenError::while_doing("creating the kernel side's maps", &error))?;
-        let mut programs = Self {
-            ebpf,
-            kind,
-            offsets,
-            calls: Calls::none(tracefs),
-            misses: Misses::of(std::iter::empty()),
-            without_victims: None,
-        };
         if let Some(tracepoints) = &tracepoints {
-            programs.load_btf(tracepoints)?;
+            load_btf(&mut ebpf, tracepoints)?;
         }
-        load_classic(&mut programs.ebpf, classic(kind), tracefs)?;
+        load_classic(&mut ebpf, classic(kind), tracefs)?;
         let functions = match &tracepoints {
             Some(btf) => without_type.map_or(Ok(btf), Err),
             None => Err(OpenError::new("not tried with classic tracepoints", "use a kernel with BTF")),
         };
-        programs.calls = Calls::load(&mut programs.ebpf, functions, tracefs);
-        Ok(programs)
-    }
-
-    fn load_btf(&mut self, tracepoints: &Btf) -> Result<(), OpenError> {
-        for entry in COUNT_BTF {
-            let program: &mut BtfTracePoint = program(&mut self.ebpf, entry)?;
-            program.load(entry.name, tracepoints).map_err(|error| failed("loading", entry, &error))?;
-        }
-        Ok(())
+        let calls = Calls::load(&mut ebpf, functions, tracefs);
+        let misses = Misses::of(ebpf.programs().map(|(_, program)| program));
+        Ok(Self { ebpf, kind, offsets, calls, misses, without_victims: None })
     }
 
     /// Attaches the count tier.
@@ -206,7 +191,6 @@ impl Programs {
                 let program: &mut BtfTracePoint = program(&mut self.ebpf, entry)?;
                 program.attach().map_err(|error| failed("attaching", entry, &error))?;
             }
-            self.misses = Misses::of(self.ebpf.programs().map(|(_, program)| program));
         }
         for entry in classic(self.kind) {
             self.attach_classic(entry)?;
@@ -328,6 +312,14 @@ pub(super) fn program<'a, P: TryFrom<&'a mut Program>>(
             "use --source procfs",
         )
     })
+}
+
+fn load_btf(ebpf: &mut Ebpf, tracepoints: &Btf) -> Result<(), OpenError> {
+    for entry in COUNT_BTF {
+        let program: &mut BtfTracePoint = program(ebpf, entry)?;
+        program.load(entry.name, tracepoints).map_err(|error| failed("loading", entry, &error))?;
+    }
+    Ok(())
 }
 
 /// Loads the programs of classic tracepoints whose fields are where they are expected.
