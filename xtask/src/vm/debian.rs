@@ -61,21 +61,17 @@ impl Debian {
         Ok(debian)
     }
 
-    /// Those of these series that are to be had.
+    /// Those of these series that are to be had; the others are named and passed over.
     ///
     /// # Errors
     /// With [`Unavailable`] when none is.
     pub fn some_of(&self, series: &[&str]) -> Result<Vec<Kernel>> {
-        let had = |series: &&str| {
-            let kernels = self.kernels(&[(*series).to_owned()]);
-            kernels.inspect_err(|error| eprintln!("      {series} is left out: {error:#}")).ok()
+        let names = self.names()?;
+        let had = |word: &&str| {
+            let kernels = self.named(word, &names);
+            kernels.inspect_err(|error| eprintln!("      {word} is left out: {error:#}")).ok()
         };
-        let mut kernels: Vec<Kernel> = Vec::new();
-        for kernel in series.iter().filter_map(had).flatten() {
-            if kernels.iter().all(|other| other.series != kernel.series) {
-                kernels.push(kernel);
-            }
-        }
+        let kernels = each_once(series.iter().filter_map(had).flatten());
         if kernels.is_empty() {
             return Err(
                 Unavailable(format!("none of Debian's kernels {} is to be had", series.join(", "))).into()
@@ -89,27 +85,32 @@ impl Debian {
     /// # Errors
     /// When a series is not to be had.
     pub fn kernels(&self, series: &[String]) -> Result<Vec<Kernel>> {
-        let names: Vec<String> =
-            self.apt.names()?.into_iter().filter(|name| Package::parse(name).is_some()).collect();
-        let listed = every_series(names.iter().map(String::as_str));
-        let mut kernels: Vec<Kernel> = Vec::new();
-        for word in series {
-            match word.as_str() {
-                // A list may name what the mirror does not have.
-                "all" => kernels.extend(listed.iter().filter_map(|series| self.had(series, &names))),
-                "newest" => {
-                    let x86 = listed.iter().filter(|series| Processor::of_series(series) == Processor::X86);
-                    let newest = x86.rev().find_map(|series| self.had(series, &names));
-                    let newest = newest.map_or_else(|| self.newest_kept(), |newest| Ok(Some(newest)));
-                    kernels.push(newest?.context("no kernel is listed that is to be had")?);
-                }
-                series => kernels.push(self.kernel(series, &names)?),
-            }
-        }
-        let mut seen = BTreeSet::new();
-        kernels.retain(|kernel| seen.insert(kernel.series.clone()));
+        let names = self.names()?;
+        let found = series.iter().map(|word| self.named(word, &names)).collect::<Result<Vec<_>>>()?;
+        let kernels = each_once(found.into_iter().flatten());
         ensure!(!kernels.is_empty(), "none of the kernels that are listed is to be had");
         Ok(kernels)
+    }
+
+    /// The names of all packages that may hold a kernel.
+    fn names(&self) -> Result<Vec<String>> {
+        Ok(self.apt.names()?.into_iter().filter(|name| Package::parse(name).is_some()).collect())
+    }
+
+    /// What a series, `all` or `newest` stands for.
+    fn named(&self, word: &str, names: &[String]) -> Result<Vec<Kernel>> {
+        let listed = every_series(names.iter().map(String::as_str));
+        match word {
+            // A list may name what the mirror does not have.
+            "all" => Ok(listed.iter().filter_map(|series| self.had(series, names)).collect()),
+            "newest" => {
+                let x86 = listed.iter().filter(|series| Processor::of_series(series) == Processor::X86);
+                let newest = x86.rev().find_map(|series| self.had(series, names));
+                let newest = newest.map_or_else(|| self.newest_kept(), |newest| Ok(Some(newest)));
+                Ok(vec![newest?.context("no kernel is listed that is to be had")?])
+            }
+            series => Ok(vec![self.kernel(series, names)?]),
+        }
     }
 
     pub fn busybox(&self, processor: Processor) -> PathBuf {
@@ -161,9 +162,8 @@ impl Debian {
                 run(Command::new("dpkg").arg("-x").arg(package).arg(into))?;
             }
         }
-        for program in
-            [LOADER, "usr/bin/busybox", "usr/bin/qemu-system-x86_64", "usr/bin/qemu-system-aarch64"]
-        {
+        let emulators = Processor::ALL.map(|processor| format!("usr/bin/{}", processor.qemu()));
+        for program in [LOADER, "usr/bin/busybox"].into_iter().chain(emulators.iter().map(String::as_str)) {
             ensure!(unpacked.join(program).exists(), "the packages of {TOOLS:?} hold no {program}");
         }
         let tools = self.tools();
@@ -317,6 +317,12 @@ fn newest<'a>(names: impl Iterator<Item = &'a str>, series: &str) -> impl Iterat
         names.filter_map(Package::parse).filter(|package| package.series() == series).collect();
     found.sort_by_key(|package| (version(package.release()), package.name.starts_with("linux-binary-")));
     found.into_iter().rev()
+}
+
+/// Without those of a series that was there before.
+fn each_once(kernels: impl Iterator<Item = Kernel>) -> Vec<Kernel> {
+    let mut seen = BTreeSet::new();
+    kernels.filter(|kernel| seen.insert(kernel.series.clone())).collect()
 }
 
 /// The series of a kernel, by its release: `6.1` of `6.1.0-56-cloud-amd64`.
